@@ -1,0 +1,42 @@
+# Everything runs in .venv, which is made when missing. `make -n TARGET` shows what would run.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test fmt lint type bench check clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+# The main job on real data: digits and photographs that scikit-learn ships.
+demo: $(STAMP)
+	$(BIN)/python -m docs.demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+fmt: $(STAMP)
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(STAMP)
+	$(BIN)/mypy
+
+# Figures against their targets, with floors measured in the same run.
+bench: $(STAMP)
+	$(BIN)/python benchmarks/main_job.py
+
+# What CI runs.
+check: lint type test
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,242 @@
+"""Checkouts: a commit to read, or the staging area of a branch to write."""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from contextlib import AbstractContextManager
+from typing import Any, Self
+
+from ..records.gitrepo import Oid
+from ..records.snapshot import Snapshot
+from ..staging.session import WriteSession
+from ..store.store import Store
+from .arraysets import Arraysets, ReaderArraysets
+from .handles import ClosableCheckout
+from .metadata import MetadataReader, MetadataWriter
+from .selection import assignments, select, split_index
+
+_open_checkouts: weakref.WeakSet[ReaderCheckout | WriterCheckout] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for checkout in list(_open_checkouts):
+        checkout.close()
+
+
+class ReaderCheckout(ClosableCheckout):
+    """The repository as one commit records it.
+
+    Any number can be open at a time, on any commits, while a writer is at work or not.
+    """
+
+    def __init__(self, snapshot: Snapshot, store: Store, commit: Oid) -> None:
+        self._store = store
+        self._commit = commit
+        self._arraysets = ReaderArraysets(snapshot, store)
+        self._metadata = MetadataReader(snapshot)
+        _open_checkouts.add(self)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Arraysets and samples by index.
+
+        ``co["images"]`` is an arrayset; ``co["images", "a7"]`` a sample; ``co["images", ["a7",
+        "a8"]]`` a list of samples. Over several arraysets, ``co[("images", "labels"), "a7"]`` is a
+        named tuple ``ArraysetData(images=..., labels=...)``, and with several samples a list of
+        them. ``:`` and ``...`` stand for all arraysets.
+
+        Raises
+        ------
+        KeyError
+            There is no such arrayset, or a sample is missing from one of them.
+
+        Warns
+        -----
+        UserWarning
+            An arrayset's name is not a valid field name; its position is used instead.
+        """
+        if isinstance(index, str):
+            return self.arraysets[index]
+        names, samples = split_index(index)
+        return select(self.arraysets, names, samples, except_missing=True)
+
+    def get(self, arraysets: Any, samples: Any, *, except_missing: bool = False) -> Any:
+        """As `__getitem__`, but None in place of samples that are missing.
+
+        Parameters
+        ----------
+        arraysets
+            Name, list of names, ``...`` or ``slice(None)``.
+        samples
+            Key, or list of keys.
+        except_missing
+            Raise KeyError for samples that are missing.
+        """
+        return select(self.arraysets, arraysets, samples, except_missing=except_missing)
+
+    @property
+    def arraysets(self) -> Any:
+        """The arraysets."""
+        return self._arraysets
+
+    @property
+    def metadata(self) -> MetadataReader:
+        """The metadata."""
+        return self._metadata
+
+    @property
+    def commit_hash(self) -> str:
+        """Oid of the commit."""
+        return str(self._commit)
+
+    def __enter__(self) -> Self:
+        self._commit  # noqa: B018  # a closed checkout is refused
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def __repr__(self) -> str:
+        return (
+            "Hangar ReaderCheckout\n"
+            "    Writer       : False\n"
+            f"    Commit Hash  : {self.commit_hash}\n"
+            f"    Num Arraysets: {len(self._arraysets)}\n"
+            f"    Num Metadata : {len(self._metadata)}\n"
+        )
+
+    def close(self) -> None:
+        """Release files. Everything obtained from this checkout ends with it."""
+        self._arraysets._die()
+        self._metadata._die()
+        self._store.close()
+        _open_checkouts.discard(self)
+        self._die()
+
+
+class WriterCheckout(ClosableCheckout):
+    """The staging area of a branch. One can be open at a time, in all worktrees.
+
+    Staged changes last beyond `close`, until they are committed or reset.
+    """
+
+    def __init__(self, session: WriteSession) -> None:
+        self._session = session
+        self._arraysets = Arraysets(session)
+        self._metadata = MetadataWriter(session)
+        self._blocks: list[AbstractContextManager[None]] = []
+        _open_checkouts.add(self)
+
+    __getitem__ = ReaderCheckout.__getitem__
+    get = ReaderCheckout.get
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Add samples by index.
+
+        ``co["images", "a7"] = array``; ``co["images", ["a7", "a8"]] = [array, array]``;
+        ``co[["images", "labels"], "a7"] = [image, label]``. All are accepted, or none is added.
+
+        Raises
+        ------
+        KeyError
+            There is no such arrayset.
+        ValueError
+            As `ArraysetDataWriter.add`, or not as many samples as places.
+        TypeError
+            A slice, or several places without a list of samples.
+        """
+        rows = [
+            (aset, key, aset._schema.accept(array, aset.name, key))
+            for aset, key, array in assignments(self.arraysets, index, value)
+        ]
+        with self._session.area.deferring():
+            for aset, key, array in rows:
+                aset.add(array, key)
+
+    @property
+    def arraysets(self) -> Arraysets:
+        """The arraysets, with the staged changes."""
+        return self._arraysets
+
+    @property
+    def metadata(self) -> MetadataWriter:
+        """The metadata, with the staged changes."""
+        return self._metadata
+
+    @property
+    def branch_name(self) -> str:
+        """The branch that is written to."""
+        return self._session.branch
+
+    @property
+    def commit_hash(self) -> str:
+        """Oid of the commit that changes are staged on; empty before the first."""
+        return str(self._session.area.base or "")
+
+    def commit(self, commit_message: str) -> str:
+        """Commit the staged changes; durable against power loss once it returns.
+
+        Returns
+        -------
+        str
+            Oid of the new commit.
+
+        Raises
+        ------
+        RuntimeError
+            Nothing is staged, or the branch's data moved meanwhile.
+        """
+        commit = self._session.commit(commit_message)
+        self._arraysets._refresh()
+        return str(commit)
+
+    def reset_staging_area(self) -> str:
+        """Drop all staged changes for good, and close this checkout.
+
+        Returns
+        -------
+        str
+            Oid of the commit that the branch is at; empty before the first.
+
+        Raises
+        ------
+        RuntimeError
+            Nothing is staged.
+        """
+        tip = self._session.reset()
+        self.close()
+        return str(tip or "")
+
+    def __enter__(self) -> Self:
+        self._session.check()
+        block = self._session.area.deferring()
+        block.__enter__()
+        self._blocks.append(block)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.__dict__:  # it may have been closed inside the block
+            self._session.check()
+            self._blocks.pop().__exit__(None, None, None)
+
+    def __repr__(self) -> str:
+        return (
+            "Hangar WriterCheckout\n"
+            "    Writer       : True\n"
+            f"    Base Branch  : {self.branch_name}\n"
+            f"    Num Arraysets: {len(self._arraysets)}\n"
+            f"    Num Metadata : {len(self._metadata)}\n"
+        )
+
+    def close(self) -> None:
+        """Release the writer lock. What is staged stays staged.
+
+        Everything obtained from this checkout ends with it.
+        """
+        session = self._session
+        self._arraysets._die()
+        self._metadata._die()
+        _open_checkouts.discard(self)
+        self._die()
+        session.close()

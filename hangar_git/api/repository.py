@@ -1,0 +1,449 @@
+"""The repository: where every use of this package begins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pygit2.enums import FileMode
+
+from ..config import Config
+from ..errors import (
+    HangarError,
+    InvalidInputError,
+    NotPermittedError,
+    ReadOnlyError,
+    RevisionNotFoundError,
+    StateError,
+)
+from ..records import refs
+from ..records.counts import RecordCounts
+from ..records.edits import GIT_ATTRIBUTES
+from ..records.gitprogram import run_git
+from ..records.gitrepo import HANGAR_DIR, GitRepository, Oid
+from ..records.snapshot import Snapshot
+from ..records.worktree import worktrees_on
+from ..staging.journal import Journal
+from ..staging.layout import Layout
+from ..staging.lock import WriterLock, force_release
+from ..staging.session import WriteSession
+from ..staging.writerbranch import WriterBranchFile
+from ..store.store import Store
+from .checkout import ReaderCheckout, WriterCheckout
+from .history import log_contents, log_lines, summary_lines
+
+
+class BranchHead(NamedTuple):
+    """A branch, and the commit it is at."""
+
+    name: str
+    digest: str
+
+
+class InvalidPathError(HangarError, NotADirectoryError):
+    """The path of a repository is not a directory."""
+
+    kind = "invalid-path"
+    __str__ = Exception.__str__
+
+
+class Repository:
+    """A Git repository, with the tensor data it versions.
+
+    Parameters
+    ----------
+    path
+        A directory: the top of a Git repository, or anywhere inside one that has been initialized,
+        or where one is to be made.
+    exists
+        Whether to warn if there is no repository yet.
+
+    Raises
+    ------
+    TypeError
+        `path` is not a path.
+    NotADirectoryError
+        It is not a directory.
+
+    Warns
+    -----
+    UserWarning
+        No repository is there, and `exists` is True: call `init`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], exists: bool = True) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path must be a str or path, not {type(path).__name__}")
+        self._path = Path(path).expanduser().absolute()
+        if not self._path.is_dir():
+            raise InvalidPathError(f"{self._path} is not a directory; make it first")
+        self._git: GitRepository | None = None
+        self._open()
+        if exists and not self.initialized:
+            warnings.warn(
+                f"No repository exists at {self._path}; call repo.init() to make one",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _open(self) -> None:
+        git = GitRepository.discover(self._path)
+        # A repository further up counts only if it holds data: init makes one at the path.
+        if git is not None and (self._is_top(git) or _is_initialized(git)):
+            self._git = git
+
+    def _is_top(self, git: GitRepository) -> bool:
+        places = (git.workdir, git.git_dir)
+        return any(place is not None and place.samefile(self._path) for place in places)
+
+    def __repr__(self) -> str:
+        return (
+            f"Hangar Repository\n    Repository Path : {self.path}\n"
+            f"    Initialized     : {self.initialized}\n"
+        )
+
+    # -- state ---------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """The directory of the repository: the top of its worktree."""
+        top = self._git.workdir or self._git.git_dir if self._git is not None else self._path
+        return str(top)
+
+    @property
+    def initialized(self) -> bool:
+        """Whether there is a repository that `init` need not make."""
+        return self._git is not None and _is_initialized(self._git)
+
+    def _require(self) -> GitRepository:
+        if self._git is None:
+            self._open()
+        if self._git is None or not _is_initialized(self._git):
+            raise StateError(
+                f"{self._path} is not a hangar repository; make it one with repo.init(), or"
+                f" 'git hangar init'"
+            )
+        return self._git
+
+    def init(self, user_name: str, user_email: str, *, remove_old: bool = False) -> str:
+        """Make the directory a repository; in one that is, only the name and email are set.
+
+        A Git repository that is there, with whatever code, is used; otherwise one is made.
+
+        Parameters
+        ----------
+        user_name, user_email
+            Of the author of new commits, written to the repository's Git configuration.
+        remove_old
+            Remove the data of a former repository, and its history if it holds nothing but data.
+
+        Returns
+        -------
+        str
+            The directory that records are committed in: ``.hangar`` at the top of the worktree.
+
+        Raises
+        ------
+        ValueError
+            No name or no email.
+        PermissionError
+            The directory cannot be written to; or `remove_old` would lose other things than data.
+        """
+        for value in (user_name, user_email):
+            if not isinstance(value, str) or not value.strip() or "\n" in value:
+                raise InvalidInputError(f"a user name and email are needed, got {value!r}")
+        if remove_old and self._git is not None:
+            _remove_data(self._git)
+            if not self._git.git_dir.exists():
+                self._git = None
+        if self._git is None:
+            if not os.access(self._path, os.W_OK):
+                raise ReadOnlyError(f"{self._path} cannot be written to")
+            self._git = GitRepository.create(self._path)
+        git = self._git
+        Layout.of(git).create()
+        for name, value in (("user.name", user_name), ("user.email", user_email)):
+            run_git("config", name, value, git_dir=git.git_dir)
+        Store(Layout.of(git).root, writable=True).close()
+        top = git.workdir
+        if top is None:
+            return str(Layout.of(git).root)
+        if self._head_tree(git) is None:
+            _write_initial_files(top / HANGAR_DIR)
+        return str(top / HANGAR_DIR)
+
+    @staticmethod
+    def _head_tree(git: GitRepository) -> Oid | None:
+        return git.hangar_tree(refs.head_commit(git))
+
+    # -- checkouts -----------------------------------------------------------------------------
+
+    def checkout(
+        self, write: bool = False, *, branch: str = "", commit: str = ""
+    ) -> ReaderCheckout | WriterCheckout:
+        """Open a commit for reading, or a branch for writing.
+
+        Parameters
+        ----------
+        write
+            Whether to write; one writer can be open at a time.
+        branch
+            The branch to write to, or to read; by default the writer branch.
+        commit
+            The commit to read, or any Git revision; goes before `branch`.
+
+        Raises
+        ------
+        ValueError
+            `write` is not a bool; `commit` together with `write`; no such branch or commit;
+            changes are staged for another branch.
+        PermissionError
+            Another writer is open.
+        """
+        git = self._require()
+        if not isinstance(write, bool):
+            raise InvalidInputError(f"write must be True or False, not {write!r}")
+        if write:
+            if commit:
+                raise InvalidInputError("a commit cannot be written to; give a branch")
+            return WriterCheckout(WriteSession(git, branch or None))
+        return self._reader(git, self._start(git, branch, commit))
+
+    def _reader(self, git: GitRepository, commit: Oid) -> ReaderCheckout:
+        layout = Layout.of(git)
+        layout.check_format()
+        return ReaderCheckout(
+            self._snapshot(git, commit), Store(layout.root, writable=False), commit
+        )
+
+    @staticmethod
+    def _snapshot(git: GitRepository, commit: Oid) -> Snapshot:
+        return Snapshot(git, git.hangar_tree(commit), RecordCounts(Layout.of(git).counts))
+
+    def _start(self, git: GitRepository, branch: str | None, commit: str | None) -> Oid:
+        """The commit that `branch` or `commit` means; the writer branch's if neither is given."""
+        if commit:
+            return refs.resolve(git, commit)
+        if branch:
+            return refs.resolve(git, branch)
+        return refs.require_tip(git, self._writer_branch(git))
+
+    def _writer_branch(self, git: GitRepository) -> str:
+        layout = Layout.of(git)
+        staged = Journal(layout.journal).has_edits()
+        return WriterBranchFile(git, layout.writer_branch).current(staged=staged)
+
+    # -- branches ------------------------------------------------------------------------------
+
+    def list_branches(self) -> list[str]:
+        """Names of all branches: local ones, then remote-tracking ones (``origin/main``)."""
+        git = self._require()
+        names = refs.list_branches(git)
+        # Like a branch, the one that awaits its first commit has a name already.
+        return names or [self._writer_branch(git)]
+
+    def create_branch(self, name: str, base_commit: str | None = None) -> BranchHead:
+        """Make a branch at a commit.
+
+        Parameters
+        ----------
+        name
+            Any name that Git allows.
+        base_commit
+            Any Git revision; by default the tip of the writer branch.
+
+        Raises
+        ------
+        ValueError
+            A name that is not valid or taken; no such revision.
+        RuntimeError
+            There is no commit yet.
+        """
+        git = self._require()
+        refs.checked_branch_name(name)
+        if base_commit is None:
+            base = refs.branch_tip(git, self._writer_branch(git))
+            if base is None:
+                raise StateError("a branch starts at a commit, and there is none yet")
+        else:
+            base = refs.resolve(git, base_commit)
+        refs.create_branch(git, name, base)
+        return BranchHead(name, str(base))
+
+    def remove_branch(self, name: str, *, force_delete: bool = False) -> BranchHead:
+        """Remove a branch; the commits stay.
+
+        Parameters
+        ----------
+        name
+            Of a local branch.
+        force_delete
+            Remove it even if no other branch holds its commits.
+
+        Raises
+        ------
+        ValueError
+            There is no local branch of this name.
+        PermissionError
+            It is the only branch, the writer branch, or checked out; or a writer is at work.
+        RuntimeError
+            Its commits are in no other branch, and `force_delete` is not set.
+        """
+        git = self._require()
+        local = [n for n in refs.list_branches(git) if refs.HEADS + n in git.pygit2.references]
+        if name not in local:
+            raise RevisionNotFoundError(f"no local branch {name!r}")
+        if len(local) == 1:
+            raise NotPermittedError(f"branch {name!r} is the only one, and cannot be removed")
+        lock = WriterLock(Layout.of(git).lock)
+        lock.acquire()
+        try:
+            if name == self._writer_branch(git):
+                raise NotPermittedError(
+                    f"branch {name!r} is the writer branch; 'git hangar checkout' another first"
+                )
+            if worktrees := worktrees_on(git, name):
+                raise NotPermittedError(f"branch {name!r} is checked out in {worktrees[0].workdir}")
+            tip = refs.require_tip(git, name)
+            if not force_delete and not self._is_merged(git, name, tip):
+                raise StateError(
+                    f"The branch {name} is not fully merged. If you are sure you want to delete"
+                    f" it, re-run with force-remove parameter set."
+                )
+            refs.remove_branch(git, name)
+        finally:
+            lock.release()
+        return BranchHead(name, str(tip))
+
+    @staticmethod
+    def _is_merged(git: GitRepository, name: str, tip: Oid) -> bool:
+        others = (n for n in refs.list_branches(git) if n != name)
+        return any(refs.is_ancestor(git, tip, refs.require_tip(git, n)) for n in others)
+
+    def force_release_writer_lock(self) -> bool:
+        """Take the writer lock away from whoever holds it, who then fails at the next write.
+
+        Needed only for a writer that is alive and stuck: a lock ends with its process.
+
+        Returns
+        -------
+        bool
+            True.
+        """
+        return force_release(Layout.of(self._require()).lock)
+
+    # -- history -------------------------------------------------------------------------------
+
+    def log(
+        self,
+        branch: str | None = None,
+        commit: str | None = None,
+        *,
+        return_contents: bool = False,
+        show_time: bool = False,
+        show_user: bool = False,
+    ) -> dict[str, Any] | None:
+        """Print the commit graph, or return it.
+
+        Parameters
+        ----------
+        branch, commit
+            Where to start; by default at the writer branch. `commit` may be any Git revision.
+        return_contents
+            Return a dict of head, ancestors, specs, order and branch_heads, and print nothing.
+        show_time, show_user
+            Print each commit's time and author, too.
+        """
+        git = self._require()
+        if not branch and not commit and refs.branch_tip(git, self._writer_branch(git)) is None:
+            return None
+        start = self._start(git, branch, commit)
+        if return_contents:
+            return log_contents(git, start)
+        for line in log_lines(git, start, show_time=show_time, show_user=show_user):
+            print(line)
+        return None
+
+    def summary(self, *, branch: str = "", commit: str = "") -> None:
+        """Print the contents of a commit.
+
+        Parameters
+        ----------
+        branch, commit
+            Which; by default the tip of the writer branch. `commit` may be any Git revision.
+        """
+        git = self._require()
+        if not branch and not commit and refs.branch_tip(git, self._writer_branch(git)) is None:
+            print("No commits made")
+            return
+        start = self._start(git, branch, commit)
+        layout = Layout.of(git)
+        lines = summary_lines(
+            git, self._snapshot(git, start), start, self.path, _disk_usage(layout.root)
+        )
+        for line in lines:
+            print(line)
+
+
+def _is_initialized(git: GitRepository) -> bool:
+    if Layout.of(git).exists:
+        return True
+    return git.hangar_tree(refs.head_commit(git)) is not None
+
+
+def _write_initial_files(directory: Path) -> None:
+    """The files that the first commit will hold, so that ``.hangar/`` is there to be seen."""
+    directory.mkdir(exist_ok=True)
+    for name, text in (("config", Config().to_text()), (".gitattributes", GIT_ATTRIBUTES)):
+        if not (directory / name).exists():
+            (directory / name).write_text(text)
+
+
+def _disk_usage(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+
+
+def _remove_data(git: GitRepository) -> None:
+    """Remove a repository that holds data only; its worktree's other files stay.
+
+    Raises
+    ------
+    NotPermittedError
+        Its history, index or worktrees hold other things, or a writer is at work.
+    """
+    layout = Layout.of(git)
+    if not layout.exists:
+        return
+    lock = WriterLock(layout.lock)
+    lock.acquire()
+    try:
+        if other := _other_than_data(git):
+            raise NotPermittedError(
+                f"{git.git_dir} holds {other}, which removing the old data would lose; nothing was"
+                f" removed"
+            )
+    finally:
+        lock.release()
+    if git.workdir is not None:
+        shutil.rmtree(git.workdir / HANGAR_DIR, ignore_errors=True)
+    shutil.rmtree(git.git_dir)
+
+
+def _other_than_data(git: GitRepository) -> str | None:
+    """What else than data a repository holds, or None."""
+    if git.workdir is None or git.git_dir != git.common_dir:
+        return "no worktree of its own"
+    if any((git.common_dir / "worktrees").glob("*")):
+        return "linked worktrees"
+    listed = run_git("ls-files", "-z", git_dir=git.git_dir, workdir=git.workdir).stdout
+    if any(not path.startswith(HANGAR_DIR.encode() + b"/") for path in listed.split(b"\0")[:-1]):
+        return "other files in its index"
+    commits = run_git("rev-list", "--all", "--reflog", git_dir=git.git_dir).stdout.decode().split()
+    for oid in commits:
+        entries = git.read_tree(git.commit(Oid(hex=oid)).tree_id)
+        if any(name != HANGAR_DIR or e.mode != FileMode.TREE for name, e in entries.items()):
+            return f"commit {oid[:12]} with other files"
+    return None

@@ -1,0 +1,146 @@
+"""Every error this package raises on purpose.
+
+The tree is grouped by what a handler would do; each class also subclasses the builtin exception
+that Hangar 0.4 documents for the mistake, so that handlers written for it keep working::
+
+    HangarError                    .kind, a stable word for scripts
+    ├── NotFoundError              KeyError          no such arrayset, sample, digest
+    │   └── RevisionNotFoundError  + ValueError      no such branch, tag or commit
+    ├── AlreadyExistsError         LookupError + ValueError
+    ├── InvalidInputError          ValueError        schema, key, shape, option
+    ├── StateError                 RuntimeError      closed, nothing to commit, HEAD detached
+    │   └── DirtyStagingError      + ValueError      staged changes are in the way
+    ├── NotPermittedError          PermissionError   refused in this state
+    │   ├── WriterLockError                          another writer, a closed checkout
+    │   └── ReadOnlyError                            opened for reading, or no right to write
+    ├── DataNotLocalError          FileNotFoundError sample known, but not on this machine
+    ├── ConflictError              ValueError        .conflicts
+    ├── IntegrityError             RuntimeError      .expected .actual .where
+    ├── FormatError                                  unknown or malformed on-disk format
+    └── StorageError               OSError           the disk refused: full, failing
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class HangarError(Exception):
+    """Base of all errors of this package."""
+
+    kind = "error"
+
+    # KeyError and OSError would print their arguments in their own ways.
+    __str__ = Exception.__str__
+
+
+class NotFoundError(HangarError, KeyError):
+    """An arrayset, sample, metadata key or digest that does not exist."""
+
+    kind = "not-found"
+    __str__ = Exception.__str__
+
+
+class RevisionNotFoundError(NotFoundError, ValueError):
+    """A branch, tag or commit that does not exist."""
+
+    kind = "revision-not-found"
+
+
+class AlreadyExistsError(HangarError, LookupError, ValueError):
+    """The name is taken."""
+
+    kind = "already-exists"
+
+
+class InvalidInputError(HangarError, ValueError):
+    """An argument that can never be right: schema, key, shape, option."""
+
+    kind = "invalid-input"
+
+
+class StateError(HangarError, RuntimeError):
+    """The operation is right, the repository's state is not."""
+
+    kind = "state"
+
+
+class DirtyStagingError(StateError, ValueError):
+    """Staged changes are in the way; commit or reset them first."""
+
+    kind = "dirty-staging"
+
+
+class NotPermittedError(HangarError, PermissionError):
+    """Refused in this state."""
+
+    kind = "not-permitted"
+
+
+class WriterLockError(NotPermittedError):
+    """Another writer holds the repository, or this checkout has been closed."""
+
+    kind = "writer-lock"
+
+
+class ReadOnlyError(NotPermittedError):
+    """Opened for reading, or the file system does not let us write."""
+
+    kind = "read-only"
+
+
+class DataNotLocalError(HangarError, FileNotFoundError):
+    """The sample is known, but its data is not on this machine."""
+
+    kind = "data-not-local"
+
+
+class ConflictError(HangarError, ValueError):
+    """Two sides changed the same thing to different values."""
+
+    kind = "conflict"
+
+    def __init__(self, message: str, conflicts: Any = None) -> None:
+        super().__init__(message)
+        self.conflicts = conflicts
+
+
+class IntegrityError(HangarError, RuntimeError):
+    """Stored bytes are not what was stored."""
+
+    kind = "integrity"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: str | None = None,
+        actual: str | None = None,
+        where: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.actual = actual
+        self.where = where
+
+
+class FormatError(HangarError):
+    """An unknown or malformed on-disk format; the message names file and line."""
+
+    kind = "format"
+
+
+class StorageError(HangarError, OSError):
+    """The file system refused a write: disk full, quota, I/O error."""
+
+    kind = "storage"
+    __str__ = Exception.__str__
+
+    @classmethod
+    def of(cls, error: OSError, doing: str) -> StorageError:
+        """Ours for `error`, met while `doing` something (``"writing container x"``)."""
+        reason = error.strerror or str(error)
+        ours = cls(f"{doing}: {reason}; nothing was committed")
+        ours.errno, ours.strerror = error.errno, error.strerror
+        ours.filename = error.filename
+        return ours

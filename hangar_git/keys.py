@@ -1,0 +1,130 @@
+"""Names and keys: which are allowed, how they are written, where they are placed.
+
+A *sample key* is a `str` of ``[A-Za-z0-9._-]``, at most 255 long, or an `int` of 0 to 2**63 - 1.
+In files an integer is written ``#10``, so that ``10`` and ``"10"`` stay two keys.
+Normative text: docs/format.md, "Keys".
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TypeAlias
+
+import numpy as np
+from blake3 import blake3
+
+from .errors import InvalidInputError
+
+SampleKey: TypeAlias = int | str
+
+MAX_INT_KEY = 2**63 - 1
+STR_KEY = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_INT_KEY_TEXT = re.compile(r"#(0|[1-9][0-9]{0,18})")
+_ARRAYSET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_METADATA = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Windows opens these as devices, whatever the extension.
+_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul"] + [f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)]
+)
+
+
+def sample_key(name: object) -> SampleKey:
+    """`name` as a sample key; NumPy integers become `int`.
+
+    Raises
+    ------
+    InvalidInputError
+        Not a str or int, empty, too long, negative, or with a character that is not allowed.
+    """
+    if isinstance(name, str):
+        if STR_KEY.fullmatch(name):
+            return str(name)
+    elif isinstance(name, int | np.integer) and not isinstance(name, bool):
+        number = int(name)
+        if 0 <= number <= MAX_INT_KEY:
+            return number
+    raise InvalidInputError(
+        f"sample name {name!r} is not valid: a str of 1 to 255 ASCII letters, digits, '.', '_' or"
+        f" '-', or an int of 0 to 2**63 - 1"
+    )
+
+
+def key_text(key: SampleKey) -> str:
+    """The key as record files write it: ``'a7'`` for ``'a7'``, ``'#10'`` for ``10``."""
+    return key if type(key) is str else f"#{key}"
+
+
+def parse_key_text(text: str) -> SampleKey:
+    """Inverse of `key_text`; ValueError when malformed."""
+    if text.startswith("#"):
+        if not _INT_KEY_TEXT.fullmatch(text) or int(text[1:]) > MAX_INT_KEY:
+            raise ValueError(f"malformed integer key {text!r}")
+        return int(text[1:])
+    if not STR_KEY.fullmatch(text):
+        raise ValueError(f"malformed key {text!r}")
+    return text
+
+
+def key_hash(text: str) -> bytes:
+    """First 8 bytes of BLAKE3 of the key as written; it places the record."""
+    return blake3(text.encode()).digest(8)
+
+
+def key_order(key: SampleKey) -> tuple[bool, SampleKey]:
+    """Sort key of the order users see: integers by value, then strings by text."""
+    return (type(key) is str, key)
+
+
+def sorted_keys(keys: list[SampleKey]) -> list[SampleKey]:
+    """`keys` in the order users see."""
+    integers = [key for key in keys if type(key) is int]
+    if len(integers) == len(keys):
+        return sorted(integers)
+    return [*sorted(integers), *sorted(key for key in keys if type(key) is str)]
+
+
+def random_key() -> str:
+    """A key for an unnamed sample. Random, since counters of two branches would collide."""
+    return secrets.token_hex(16)
+
+
+def arrayset_name(name: object) -> str:
+    """`name` if it may name an arrayset.
+
+    Raises
+    ------
+    InvalidInputError
+        Not a str, empty, over 64 long, with another character than ASCII letters, digits, ``.``,
+        ``_``, ``-``, starting with ``.`` or ``-``, ending in ``.``, or a Windows device name.
+    """
+    if (
+        isinstance(name, str)
+        and _ARRAYSET.fullmatch(name)
+        and not name.endswith(".")
+        and name.split(".")[0].lower() not in _DEVICES
+    ):
+        return str(name)
+    raise InvalidInputError(
+        f"arrayset name {name!r} is not valid: 1 to 64 ASCII letters, digits, '.', '_' or '-',"
+        f" starting with a letter, digit or '_', not ending in '.', no Windows device name"
+    )
+
+
+def metadata_key(key: object) -> SampleKey:
+    """`key` if it may name a piece of metadata: as sample keys, at most 64 long.
+
+    Raises
+    ------
+    InvalidInputError
+        As `sample_key`, or a Windows device name.
+    """
+    if isinstance(key, str):
+        if _METADATA.fullmatch(key) and key.split(".")[0].lower() not in _DEVICES:
+            return str(key)
+    elif isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return sample_key(key)
+    raise InvalidInputError(
+        f"metadata key {key!r} is not valid: a str of 1 to 64 ASCII letters, digits, '.', '_' or"
+        f" '-' that is no Windows device name, or an int of 0 to 2**63 - 1"
+    )

@@ -1,0 +1,1 @@
+"""L1: what is committed. Git objects only, never an array."""

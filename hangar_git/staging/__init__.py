@@ -1,0 +1,1 @@
+"""L2: pending edits, the writer lock, the journal."""

@@ -1,0 +1,345 @@
+"""The staging area: edits to a branch's tip, kept in a journal until a commit holds them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..digest import DIGEST_SIZE_BYTES, Digest
+from ..errors import FormatError, InvalidInputError
+from ..failpoints import failpoint
+from ..keys import SampleKey, key_text, parse_key_text
+from ..records.edits import ArraysetEdits, Edits
+from ..records.gitrepo import Oid
+from ..records.recordfile import RecordValue
+from ..schema import Schema
+from ..store.store import FLUSH_BYTES, Store
+from .journal import Journal
+
+log = logging.getLogger(__name__)
+
+_JOURNAL_DATA_BYTES = 1 << 20
+"""At the end of a block, up to this much goes into the journal, and more into a container."""
+
+
+class StagingArea:
+    """Edits on top of commit `base`, and the samples they brought.
+
+    An edit made while `deferred` is 0 is durable against the death of the process when the method
+    returns; while it is positive, from the next `flush` on.
+
+    Parameters
+    ----------
+    path
+        The journal's.
+    store
+        Where samples go; writable.
+
+    Attributes
+    ----------
+    branch, base
+        The branch and the commit that the edits are meant for; None until `begin`.
+    edits
+        All staged edits.
+    committing
+        The ``.hangar`` tree of a commit that was begun; the edits are done with once the branch
+        is seen to hold it.
+    """
+
+    def __init__(self, path: Path, store: Store) -> None:
+        self._journal = Journal(path)
+        self._store = store
+        self._lines: list[str] = []
+        self._samples: list[tuple[str, SampleKey, RecordValue]] = []
+        self._new_data: dict[Digest, tuple[str, tuple[int, ...]]] = {}
+        self._new_data_bytes = 0
+        self._schemas: dict[str, Schema] = {}
+        self._compacted_bytes = 0
+        self.branch: str | None = None
+        self.base: Oid | None = None
+        self.edits = Edits()
+        self.committing: Oid | None = None
+        self.deferred = 0
+
+    # -- reading the journal -------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Take up what a former writer staged.
+
+        Raises
+        ------
+        IntegrityError, FormatError
+            The journal is damaged, or of a version unknown to this program.
+        """
+        for body in self._journal.read():
+            at = 0
+            while at < len(body):
+                end = body.index(b"\n", at)
+                operation, *columns = body[at:end].decode().split("\t")
+                at = end + 1
+                try:
+                    size = self._replay(operation, columns, body, at)
+                except (KeyError, ValueError, TypeError) as error:
+                    raise FormatError(
+                        f"staging journal: unknown or malformed {operation!r}: {error}"
+                    ) from error
+                at += size
+        self._lines.clear()
+
+    def _replay(self, operation: str, columns: list[str], body: bytes, at: int) -> int:
+        """Carry out one line; the size of the data that follows it."""
+        match operation, columns:
+            case "set", [name, key, digest, *third]:
+                value = bytes.fromhex(digest) + "".join(third).encode()
+                self._of(name).values[parse_key_text(key)] = value
+            case "remove", [name, key]:
+                self._remove(name, parse_key_text(key))
+            case "data", [name, shape, size]:
+                return self._replay_data(name, shape, int(size), body, at)
+            case (("create" | "schema"), [name, schema]):
+                fresh = operation == "create"
+                self._set_schema(name, _schema(schema), fresh=fresh)
+            case "schema-of", [name, schema]:
+                self._schemas[name] = _schema(schema)
+            case "drop", [name, *new]:
+                self._drop(name, in_base=not new)
+            case "meta", [text]:
+                metadata, new_value = json.loads(text)
+                self.edits.metadata[metadata] = new_value
+            case "base", [branch, commit]:
+                self.branch, self.base = branch, Oid(hex=commit) if commit else None
+            case "commit", [tree]:
+                self.committing = Oid(hex=tree)
+            case _:
+                raise ValueError("this program does not know it")
+        return 0
+
+    def _replay_data(self, name: str, shape_text: str, size: int, body: bytes, at: int) -> int:
+        schema = self._schemas[name]
+        shape = tuple(int(part) for part in shape_text.split(",") if part)
+        data = np.frombuffer(body, schema.dtype, size // schema.dtype.itemsize, at)
+        self._store.writer(schema).put(data.reshape(shape))
+        return size
+
+    # -- edits ---------------------------------------------------------------------------------
+
+    def begin(self, branch: str, base: Oid | None) -> None:
+        """Start over: no edits, on `branch` at commit `base`."""
+        self.edits = Edits()
+        self.committing = None
+        self.branch, self.base = branch, base
+        self._schemas.clear()
+        self._forget_unwritten()
+        self._journal.replace(self._dump())
+
+    def create(self, name: str, schema: Schema) -> None:
+        """Stage a new arrayset, in place of one that is staged for removal if there is one."""
+        self._set_schema(name, schema, fresh=True)
+        self._line(f"create\t{name}\t{schema.to_json()}")
+
+    def change_schema(self, name: str, schema: Schema) -> None:
+        """Stage another schema of an arrayset whose samples it fits."""
+        self._set_schema(name, schema, fresh=False)
+        self._line(f"schema\t{name}\t{schema.to_json()}")
+
+    def _set_schema(self, name: str, schema: Schema, *, fresh: bool) -> None:
+        self._schemas[name] = schema
+        if fresh:
+            self.edits.arraysets[name] = ArraysetEdits(schema, fresh=True)
+        else:
+            self._of(name).schema = schema
+
+    def drop(self, name: str, *, in_base: bool) -> None:
+        """Stage the removal of arrayset `name`; one that is not in the base just vanishes."""
+        self._drop(name, in_base=in_base)
+        self._line(f"drop\t{name}" + ("" if in_base else "\tnew"))
+
+    def _drop(self, name: str, *, in_base: bool) -> None:
+        if in_base:
+            self.edits.arraysets[name] = None
+        else:
+            self.edits.arraysets.pop(name, None)
+
+    def put(self, name: str, key: SampleKey, schema: Schema, array: NDArray[Any]) -> None:
+        """Stage a sample that `schema`, of arrayset `name`, accepted."""
+        store = self._store
+        writer = store.writer(schema)
+        held_before = writer.held_bytes
+        value = writer.put(array)
+        if writer.held_bytes != held_before:
+            self._new_data[value] = (name, array.shape)
+            self._new_data_bytes += array.nbytes
+            if self._schemas.get(name) is not schema:
+                self._schemas[name] = schema
+                self._lines.append(f"schema-of\t{name}\t{schema.to_json()}")
+        if schema.variable_shape:
+            value += ",".join(map(str, array.shape)).encode()
+        edits = self.edits.arraysets.get(name) or self._of(name)
+        edits.values[key] = value
+        self._samples.append((name, key, value))
+        if not self.deferred or writer.held_bytes > FLUSH_BYTES:
+            self.flush()
+
+    def remove(self, name: str, key: SampleKey) -> None:
+        """Stage the removal of a sample that is there."""
+        self._write_samples()
+        self._remove(name, key)
+        self._line(f"remove\t{name}\t{key_text(key)}")
+
+    def _remove(self, name: str, key: SampleKey) -> None:
+        edits = self._of(name)
+        if edits.fresh:
+            edits.values.pop(key, None)
+        else:
+            edits.values[key] = None
+
+    def set_metadata(self, key: SampleKey, value: str | None) -> None:
+        """Stage a piece of metadata, or with None its removal."""
+        self.edits.metadata[key] = value
+        self._line("meta\t" + json.dumps([key, value]))
+
+    def _of(self, name: str) -> ArraysetEdits:
+        edits = self.edits.arraysets.get(name)
+        if edits is None:
+            if name in self.edits.arraysets:
+                raise InvalidInputError(f"arrayset {name!r} is staged for removal")
+            edits = self.edits.arraysets[name] = ArraysetEdits()
+        return edits
+
+    def _line(self, line: str) -> None:
+        self._write_samples()
+        self._lines.append(line)
+        if not self.deferred:
+            self.flush()
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """A block whose edits become durable when it ends, or when a buffer is flushed."""
+        self.deferred += 1
+        try:
+            yield
+        finally:
+            self.deferred -= 1
+            self.flush()
+
+    # -- writing the journal -------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Make all edits so far durable against the death of the process.
+
+        Raises
+        ------
+        StorageError
+            The disk refused; the edits are still staged, and flushing again may succeed.
+        """
+        failpoint("staging.added")
+        if self._new_data_bytes > _JOURNAL_DATA_BYTES:
+            self._store.flush()
+            self._new_data.clear()
+            self._new_data_bytes = 0
+        self._write_samples()
+        if self._lines or self._new_data:
+            self._journal.append(self._unwritten())
+            self._forget_unwritten()
+        if self._journal.size_bytes > FLUSH_BYTES + 2 * self._compacted_bytes:
+            self._compact()
+
+    def _write_samples(self) -> None:
+        """Turn collected samples into lines, so that later lines come after them."""
+        size = DIGEST_SIZE_BYTES
+        self._lines += [
+            f"set\t{name}\t{key_text(key)}\t{value.hex()}"
+            if len(value) == size
+            else f"set\t{name}\t{key_text(key)}\t{value[:size].hex()}\t{value[size:].decode()}"
+            for name, key, value in self._samples
+        ]
+        self._samples.clear()
+
+    def _unwritten(self) -> bytes:
+        """The next batch: lines, then the samples that are in no container."""
+        parts = ["\n".join(self._lines).encode(), b"\n"] if self._lines else []
+        for digest, (name, shape) in self._new_data.items():
+            data = self._store.held(digest)
+            if data is not None:
+                shape_text = ",".join(map(str, shape))
+                parts += [f"data\t{name}\t{shape_text}\t{len(data)}\n".encode(), data]
+        return b"".join(parts)
+
+    def _forget_unwritten(self) -> None:
+        self._lines.clear()
+        self._samples.clear()
+        self._new_data.clear()
+        self._new_data_bytes = 0
+
+    def _compact(self) -> None:
+        """Put the journal's samples into containers, and keep its edits alone."""
+        self._store.flush()
+        self._schemas.clear()
+        self._forget_unwritten()
+        self._journal.replace(self._dump())
+        self._compacted_bytes = self._journal.size_bytes
+
+    def _dump(self) -> bytes:
+        """A batch that makes these edits from none."""
+        assert self.branch is not None
+        self._forget_unwritten()
+        lines = self._lines
+        lines.append(f"base\t{self.branch}\t{self.base or ''}")
+        for name, edits in self.edits.arraysets.items():
+            if edits is None:
+                lines.append(f"drop\t{name}")
+                continue
+            if edits.schema is not None:
+                operation = "create" if edits.fresh else "schema"
+                lines.append(f"{operation}\t{name}\t{edits.schema.to_json()}")
+                self._schemas[name] = edits.schema
+            for key, value in edits.values.items():
+                if value is None:
+                    lines.append(f"remove\t{name}\t{key_text(key)}")
+                else:
+                    self._samples.append((name, key, value))
+            self._write_samples()
+        lines += ["meta\t" + json.dumps([key, value]) for key, value in self.edits.metadata.items()]
+        if self.committing is not None:
+            lines.append(f"commit\t{self.committing}")
+        body = self._unwritten()
+        self._forget_unwritten()
+        return body
+
+    # -- committing ----------------------------------------------------------------------------
+
+    def flush_data(self) -> None:
+        """Put all samples into containers, and all edits into the journal."""
+        self._store.flush()
+        self._new_data.clear()
+        self._new_data_bytes = 0
+        self.flush()
+
+    def begin_commit(self, tree: Oid) -> None:
+        """Note durably that ``.hangar`` tree `tree` is about to be committed."""
+        self.committing = tree
+        self._journal.append(f"commit\t{tree}\n".encode())
+        self._journal.sync()
+
+    def set_aside_damaged(self) -> Path:
+        """Move a journal that cannot be read out of the way; where it is now."""
+        return self._journal.set_aside()
+
+    def detach(self) -> None:
+        """Continue in a copy of the journal, in case a former writer still has it open."""
+        self._journal.replace(self._dump() if self.branch is not None else b"")
+
+    def close(self) -> None:
+        """Release the journal."""
+        self._journal.close()
+
+
+def _schema(text: str) -> Schema:
+    return Schema.from_json(text + "\n", "staging journal")

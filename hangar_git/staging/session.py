@@ -1,0 +1,203 @@
+"""A writing session: lock, recovery, staged edits, commit, reset."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from ..errors import DirtyStagingError, RevisionNotFoundError, StateError
+from ..failpoints import failpoint
+from ..records.commit import advance_branch, refuse_unfinished, write_commit
+from ..records.counts import RecordCounts
+from ..records.edits import Edits, build_tree
+from ..records.gitrepo import GitRepository, ObjectWriter, Oid
+from ..records.refs import branch_tip, checked_branch_name, head_branch
+from ..records.snapshot import Snapshot
+from ..records.worktree import WorktreeUpdates, worktrees_of
+from ..store.store import Store
+from .area import StagingArea
+from .layout import Layout
+from .lock import WriterLock
+from .writerbranch import WriterBranchFile
+
+_SEARCHED_COMMITS = 1000
+
+
+class WriteSession:
+    """The one writer of a repository, from opening to `close`.
+
+    Parameters
+    ----------
+    git
+        The repository.
+    branch
+        The branch to write to; None for the writer branch.
+
+    Raises
+    ------
+    WriterLockError
+        Another writer is at work.
+    DirtyStagingError
+        Edits are staged for another branch.
+
+    Attributes
+    ----------
+    area
+        The staged edits.
+    base
+        The snapshot they are edits to.
+    store
+        Where samples are.
+    """
+
+    def __init__(self, git: GitRepository, branch: str | None = None) -> None:
+        self.git = git
+        self._layout = Layout.of(git)
+        self._layout.check_format()
+        self._layout.create()
+        self._counts = RecordCounts(self._layout.counts)
+        self._lock = WriterLock(self._layout.lock)
+        self._writer_branch = WriterBranchFile(git, self._layout.writer_branch)
+        self._updates = WorktreeUpdates(git, self._layout.pending_updates)
+        self._lock.acquire()
+        try:
+            self._updates.recover()
+            self.store = Store(self._layout.root, writable=True)
+            self.area = StagingArea(self._layout.journal, self.store)
+            self.area.load()
+            if self._lock.was_forced:
+                self.area.detach()
+            self._settle(branch)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    # -- opening -------------------------------------------------------------------------------
+
+    def _settle(self, wanted: str | None) -> None:
+        """Choose the branch, and bring what was staged into line with where it is now."""
+        git, area = self.git, self.area
+        self._clear_committed()
+        staged_for = area.branch if self._staged_edits() else None
+        branch = wanted or self._writer_branch.current(staged=staged_for is not None)
+        tip = branch_tip(git, checked_branch_name(branch))
+        if tip is None and branch != head_branch(git):
+            raise RevisionNotFoundError(f"no local branch {branch!r}")
+        if staged_for not in (None, branch):
+            raise DirtyStagingError(
+                f"branch {staged_for!r} has staged changes; commit them, or drop them with"
+                f" 'git hangar reset --staged', before writing to branch {branch!r}"
+            )
+        if staged_for is None:
+            if (area.branch, area.base) != (branch, tip) or area.edits:
+                area.begin(branch, tip)
+        elif git.hangar_tree(tip) == git.hangar_tree(area.base):
+            area.base = tip
+        self.base = self._snapshot(area.base)
+        self.base.config.check_writable()
+        self._writer_branch.choose(branch)
+
+    def _snapshot(self, commit: Oid | None) -> Snapshot:
+        return Snapshot(self.git, self.git.hangar_tree(commit), self._counts)
+
+    def _staged_edits(self) -> Edits:
+        """The staged edits that change something in their base."""
+        area = self.area
+        return area.edits.effective(self._snapshot(area.base)) if area.edits else area.edits
+
+    def _clear_committed(self) -> None:
+        """Drop staged edits that the branch is seen to hold: their commit was not finished."""
+        area = self.area
+        if area.committing is None or area.branch is None:
+            return
+        tip = branch_tip(self.git, area.branch)
+        commits = self.git.pygit2.walk(tip) if tip is not None else ()
+        for commit in islice(commits, _SEARCHED_COMMITS):
+            if commit.id == area.base:
+                return
+            if self.git.hangar_tree(commit.id) == area.committing:
+                area.begin(area.branch, tip)
+                return
+
+    # -- state ---------------------------------------------------------------------------------
+
+    @property
+    def branch(self) -> str:
+        """The branch that is written to."""
+        assert self.area.branch is not None
+        return self.area.branch
+
+    def staged_edits(self) -> Edits:
+        """The staged edits that change something in the base."""
+        return self.area.edits.effective(self.base)
+
+    def check(self) -> None:
+        """Raise WriterLockError if the lock was taken away by force."""
+        self._lock.check()
+
+    # -- ending --------------------------------------------------------------------------------
+
+    def commit(self, message: str) -> Oid:
+        """Commit the staged edits; durable against power loss once it returns.
+
+        Raises
+        ------
+        StateError
+            Nothing is staged; the branch's data moved meanwhile; its worktree is in the middle of
+            a merge or the like, in use, or has local edits under ``.hangar/``. Nothing was changed.
+        """
+        self.check()
+        git, area, branch = self.git, self.area, self.branch
+        area.flush_data()
+        failpoint("commit.data-flushed")
+        edits = self.staged_edits()
+        if not edits:
+            raise StateError("no changes were made in the staging area; there is nothing to commit")
+        tip = branch_tip(git, branch)
+        if git.hangar_tree(tip) != self.base.tree:
+            raise StateError(
+                f"the data on branch {branch!r} moved to commit {tip} since these changes were"
+                f" staged; commit them to a branch at {area.base} and merge it, or drop them with"
+                f" 'git hangar reset --staged'"
+            )
+        for worktree in worktrees_of(git, branch):
+            refuse_unfinished(Path(worktree))
+        writer = ObjectWriter(git)
+        built = build_tree(self.base, edits, writer)
+        new = write_commit(git, writer, built.oid, message, [] if tip is None else [tip])
+        area.begin_commit(built.oid)
+        self.check()
+        summary = message.split("\n", 1)[0]
+        advance_branch(git, self._updates, branch, tip, new, f"hangar commit: {summary}")
+        self.base = self.base.at(built.oid)
+        self.base.remember_counts(built.counts)
+        area.begin(branch, new)
+        failpoint("commit.staging-cleared")
+        return new
+
+    def reset(self) -> Oid | None:
+        """Drop all staged edits; the commit the branch is at.
+
+        Raises
+        ------
+        StateError
+            Nothing is staged.
+        """
+        self.check()
+        if not self.staged_edits():
+            raise StateError("no changes were made in the staging area; there is nothing to reset")
+        self.store.drop_held()
+        tip = branch_tip(self.git, self.branch)
+        self.area.begin(self.branch, tip)
+        self.base = self._snapshot(tip)
+        return tip
+
+    def close(self) -> None:
+        """Give up the lock and the files; what was staged stays staged."""
+        try:
+            if self._lock.is_held():
+                self.area.flush()
+        finally:
+            self.area.close()
+            self.store.close()
+            self._lock.release()

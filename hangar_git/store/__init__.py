@@ -1,0 +1,1 @@
+"""L1: arrays by digest. Never Git."""

@@ -1,0 +1,293 @@
+"""The index: digest -> locator, in LMDB. A cache of the containers' own tables.
+
+A locator says where a sample lies: container, byte offset and length of its chunk, its place inside
+the decoded chunk, and its checksum. Nothing here is the only copy of anything: an index that is
+lost, cut off or unreadable is rebuilt from the containers. Normative text: docs/format.md, "Index".
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
+
+import lmdb
+import numpy as np
+
+from ..digest import Digest
+from ..dtypes import canonical_json
+from ..durable import make_directory
+from ..errors import IntegrityError, StorageError
+from .codec import Codec
+from .container import StoredGroup
+
+log = logging.getLogger(__name__)
+
+LOCATOR = struct.Struct("<BIQQQ")
+"""Version, container number, chunk length, chunk offset << 16 | place in chunk, xxh3-64."""
+LOCATOR_VERSION = 1
+MAX_SAMPLES_PER_CHUNK = 1 << 16
+
+_DTYPE = np.dtype(
+    [("version", "u1"), ("container", "<u4"), ("length", "<u8"), ("place", "<u8"), ("xxh3", "<u8")]
+)
+_VERSION = b"1"
+_CONTAINER, _NEXT = b"c", b"next"
+_INITIAL_MAP_BYTES = 1 << 30
+_MAP_LIMIT_BYTES = 1 << 44
+_LOOKUP_S = 1.0
+
+
+def locators(container: int, group: StoredGroup) -> list[tuple[Digest, bytes]]:
+    """Index entries of all samples of a group of container number `container`."""
+    n = len(group.digests)
+    sample = np.arange(n)
+    chunk, place = sample // group.samples_per_chunk, sample % group.samples_per_chunk
+    rows = np.empty(n, _DTYPE)
+    rows["version"] = LOCATOR_VERSION
+    rows["container"] = container
+    rows["length"] = group.lengths[chunk]
+    rows["place"] = group.offsets[chunk] << np.uint64(16) | place.astype(np.uint64)
+    rows["xxh3"] = group.checksums
+    values, digests = rows.tobytes(), group.digests.tobytes()
+    size = LOCATOR.size
+    return [(digests[i * 32 : i * 32 + 32], values[i * size : i * size + size]) for i in range(n)]
+
+
+class ContainerRow(NamedTuple):
+    """What the index knows of a container: its file's name, and how to decode its chunks."""
+
+    name: str
+    codec: Codec
+
+    def to_bytes(self) -> bytes:
+        """As the index stores it."""
+        return canonical_json([self.name, self.codec.to_json()]).encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> ContainerRow:
+        """Inverse of `to_bytes`; IntegrityError if it is not that."""
+        try:
+            name, codec = json.loads(data)
+            return cls(name, Codec.parse(codec))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise IntegrityError(f"index: malformed row {data[:80]!r}") from error
+
+
+class _Environment:
+    """An open LMDB environment with its databases. LMDB allows one per file and process."""
+
+    def __init__(self, path: Path) -> None:
+        readonly = not os.access(path, os.W_OK)
+        self._file = file = path / "data.mdb"
+        size = file.stat().st_size if file.exists() else 0
+        self.lmdb = lmdb.open(
+            str(path),
+            map_size=max(_INITIAL_MAP_BYTES, 2 * size),
+            max_dbs=2,
+            readonly=readonly,
+            lock=not readonly,
+            meminit=False,
+        )
+        try:
+            # Reading past the end of a file that was cut off would kill the process.
+            pages = self.lmdb.info()["last_pgno"] + 1
+            if size and pages * self.lmdb.stat()["psize"] > size:
+                raise ValueError(f"cut off after {size} bytes")
+            self.containers = self.lmdb.open_db(b"containers", create=not readonly)
+            self.locators = self.lmdb.open_db(b"locators", create=not readonly)
+            with self.lmdb.begin(write=not readonly) as txn:
+                version = txn.get(b"version", db=self.containers)
+                if version is None and not readonly:
+                    txn.put(b"version", version := _VERSION, db=self.containers)
+                if version != _VERSION:
+                    raise ValueError(f"version {version!r}")
+        except BaseException:
+            self.lmdb.close()
+            raise
+        self._stat = file.stat()
+
+    def is_current(self) -> bool:
+        """Whether the path still leads to the file that is open."""
+        try:
+            return os.path.samestat(self._file.stat(), self._stat)
+        except FileNotFoundError:
+            return False
+
+
+_open_environments: dict[Path, _Environment] = {}
+
+
+def _close_after_fork() -> None:
+    for environment in _open_environments.values():
+        environment.lmdb.close()
+    _open_environments.clear()
+
+
+os.register_at_fork(after_in_child=_close_after_fork)
+
+
+class Index:
+    """The LMDB environment with the locators and the list of containers.
+
+    Parameters
+    ----------
+    path
+        Its directory, which exists. One that is damaged is made anew, empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.resolve()
+        self._lookup: Callable[[Digest], bytes | None] | None = None
+        self._lookup_until = 0.0
+        self._lookup_lock = threading.Lock()
+        environment = _open_environments.get(self._path)
+        if environment is not None and not environment.is_current():
+            self.close()  # the directory was removed and made again
+
+    @property
+    def _env(self) -> _Environment:
+        environment = _open_environments.get(self._path)
+        if environment is None:
+            environment = self._open()
+            _open_environments[self._path] = environment
+        return environment
+
+    def _open(self) -> _Environment:
+        try:
+            return _Environment(self._path)
+        except (lmdb.Error, ValueError) as error:
+            if not os.access(self._path, os.W_OK):
+                raise IntegrityError(
+                    f"index {self._path} is damaged: {error}; the next writer rebuilds it",
+                    where=str(self._path),
+                ) from error
+            log.warning("index %s is damaged (%s); starting a new one", self._path, error)
+            self.clear()
+            return _Environment(self._path)
+
+    def close(self) -> None:
+        """Close the environment, for all that use it in this process; it reopens when used."""
+        self._lookup = None
+        environment = _open_environments.pop(self._path, None)
+        if environment is not None:
+            environment.lmdb.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """LMDB's errors become ours; MapFullError passes, for `add` to try again."""
+        try:
+            yield
+        except lmdb.MapFullError:
+            raise
+        except lmdb.DiskError as error:
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise StorageError.of(full, f"writing index {self._path}") from error
+        except lmdb.Error as error:
+            raise IntegrityError(
+                f"index {self._path} is damaged: {error}; remove the directory, and it is rebuilt",
+                where=str(self._path),
+            ) from error
+
+    @contextmanager
+    def _transaction(self, *, write: bool = False) -> Iterator[lmdb.Transaction]:
+        with self._errors():
+            try:
+                txn = self._env.lmdb.begin(write=write)
+            except lmdb.MapResizedError:
+                self._env.lmdb.set_mapsize(0)  # another process has grown it
+                txn = self._env.lmdb.begin(write=write)
+            with txn:
+                yield txn
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def find(self, digests: Iterable[Digest]) -> dict[Digest, bytes]:
+        """Locators of those of `digests` that are known."""
+        with self._transaction() as txn:
+            get, db = txn.get, self._env.locators
+            return {d: bytes(row) for d in digests if (row := get(d, db=db)) is not None}
+
+    def get(self, digest: Digest) -> bytes | None:
+        """Locator of one digest, or None; sees what others added up to a second ago, at least."""
+        with self._lookup_lock:
+            now = monotonic()
+            if self._lookup is None or now > self._lookup_until:
+                self._renew_lookup(now)
+            try:
+                return self._lookup(digest)  # type: ignore[misc]
+            except lmdb.Error:
+                # The environment was closed under the transaction: a fork, or a rebuild.
+                self._renew_lookup(now)
+                return self._lookup(digest)  # type: ignore[misc]
+
+    def _renew_lookup(self, now: float) -> None:
+        # One transaction serves many look-ups, but a long one would keep LMDB from reusing pages.
+        with self._errors():
+            txn = self._env.lmdb.begin(db=self._env.locators)
+        self._lookup, self._lookup_until = txn.get, now + _LOOKUP_S
+
+    def forget_lookup(self) -> None:
+        """Let the next `get` see everything that has been added."""
+        self._lookup = None
+
+    def containers(self) -> set[str]:
+        """File names of all containers that are indexed."""
+        with self._transaction() as txn:
+            return {
+                ContainerRow.parse(bytes(row)).name
+                for key, row in txn.cursor(db=self._env.containers)
+                if bytes(key).startswith(_CONTAINER)
+            }
+
+    def container(self, number: int) -> ContainerRow | None:
+        """What is known of container `number`."""
+        with self._transaction() as txn:
+            row = txn.get(_CONTAINER + b"%d" % number, db=self._env.containers)
+            return None if row is None else ContainerRow.parse(bytes(row))
+
+    def clear(self) -> None:
+        """Forget everything, by starting a new file."""
+        self.close()
+        shutil.rmtree(self._path, ignore_errors=True)
+        make_directory(self._path)
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def add(self, containers: Sequence[tuple[ContainerRow, list[StoredGroup]]]) -> None:
+        """Take in what new containers hold; all or nothing, durable when it returns."""
+        while True:
+            try:
+                self._add(containers)
+                self._lookup = None
+                return
+            except lmdb.MapFullError:
+                size = self._env.lmdb.info()["map_size"] * 4
+                if size > _MAP_LIMIT_BYTES:
+                    raise StorageError(f"index {self._path} would pass {size} bytes") from None
+                self._env.lmdb.set_mapsize(size)
+
+    def _add(self, containers: Sequence[tuple[ContainerRow, list[StoredGroup]]]) -> None:
+        with self._transaction(write=True) as txn:
+            number = int(txn.get(_NEXT, b"0", db=self._env.containers))
+            rows: dict[Digest, bytes] = {}
+            for row, groups in containers:
+                txn.put(_CONTAINER + b"%d" % number, row.to_bytes(), db=self._env.containers)
+                for group in groups:
+                    rows.update(locators(number, group))
+                number += 1
+            txn.put(_NEXT, b"%d" % number, db=self._env.containers)
+            # Sorted insertion leaves B-tree pages full, and appending fuller still.
+            digests = sorted(rows)
+            with txn.cursor(db=self._env.locators) as cursor:
+                append = bool(digests) and (not cursor.last() or bytes(cursor.key()) < digests[0])
+                cursor.putmulti([(d, rows[d]) for d in digests], append=append)

@@ -1,0 +1,196 @@
+"""The side store: arrays by digest, in container files below ``<git common dir>/hangar``.
+
+Layout: ``containers/`` holds closed, immutable containers; ``tmp/`` those being written; ``index/``
+the LMDB index. A container is written whole under a temporary name, fsynced, renamed, and only then
+indexed, so that a crash leaves at most a file in ``tmp/`` or one that is not indexed yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..digest import Digest
+from ..durable import fsync_path, make_directory
+from ..errors import DataNotLocalError, IntegrityError, ReadOnlyError, StorageError
+from ..failpoints import failpoint
+from ..schema import Schema
+from .backends import BACKENDS
+from .container import ContainerSpec, Group, StoredGroup
+from .containerfile import ContainerFile
+from .index import ContainerRow, Index
+from .reading import SampleReader
+from .writing import SampleWriter
+
+log = logging.getLogger(__name__)
+
+FLUSH_BYTES = 64 << 20
+"""A store that holds this much makes containers of it: containers stay small enough to scan and
+repack, and large enough that their number does not matter."""
+
+
+class Store:
+    """Samples by digest.
+
+    Parameters
+    ----------
+    path
+        ``<git common dir>/hangar``.
+    writable
+        Whether samples will be put; only the holder of the writer lock may.
+    """
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self._containers = path / "containers"
+        self._tmp = path / "tmp"
+        self._writable = writable
+        if writable:
+            try:
+                for directory in (self._containers, self._tmp, path / "index"):
+                    make_directory(directory)
+            except OSError as error:
+                raise ReadOnlyError(f"{path} cannot be written to: {error.strerror}") from error
+        self._index = Index(path / "index") if (path / "index").is_dir() else None
+        self._reader = SampleReader(self._containers, self._index) if self._index else None
+        self._writers: dict[str, SampleWriter] = {}
+        self._pending: dict[Digest, bytes] = {}
+        if writable:
+            self._recover()
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def missing(self, digests: Collection[Digest]) -> list[Digest]:
+        """Those of `digests` whose data is not on this machine."""
+        found = self._index.find(digests) if self._index is not None else {}
+        return [d for d in digests if d not in found and d not in self._pending]
+
+    def get(self, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """The sample of `digest`: a fresh, writable, C-contiguous array, verified.
+
+        Raises
+        ------
+        DataNotLocalError
+            The sample is not on this machine.
+        IntegrityError
+            The stored bytes are not what was stored; names file, offset and digest.
+        """
+        if digest in self._pending:
+            return np.frombuffer(self._pending[digest], dtype).reshape(shape).copy()
+        if self._reader is None:
+            raise DataNotLocalError(f"data of digest {digest.hex()} is not on this machine")
+        return self._reader.read(digest, dtype, shape)
+
+    def close(self) -> None:
+        """Release files; a store that was closed opens them again when used."""
+        if self._reader is not None:
+            self._reader.forget()
+        if self._index is not None:
+            self._index.forget_lookup()
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def writer(self, schema: Schema) -> SampleWriter:
+        """Where samples of `schema` are put; they are held in memory until `flush`."""
+        if not self._writable:
+            raise ReadOnlyError("this store was opened for reading")
+        key = schema.to_json()
+        if key not in self._writers:
+            self._writers[key] = SampleWriter(schema, self._pending, self.is_stored)
+        return self._writers[key]
+
+    def held(self, digest: Digest) -> bytes | None:
+        """The bytes of a sample that is held in memory and in no container yet."""
+        return self._pending.get(digest)
+
+    def is_stored(self, digest: Digest) -> bool:
+        """Whether `digest` is in a container."""
+        assert self._index is not None
+        return self._index.get(digest) is not None
+
+    def flush(self) -> None:
+        """Put everything held into containers; durable against power loss when it returns.
+
+        Raises
+        ------
+        StorageError
+            The disk refused; everything is still held, and flushing again may succeed.
+        """
+        if not self._pending:
+            return
+        assert self._index is not None
+        made = []
+        for writer in self._writers.values():
+            for spec, groups in writer.take():
+                made.append(self._make_container(spec, groups))
+        self._index.add(made)
+        failpoint("store.index-written")
+        self.drop_held()
+
+    def drop_held(self) -> None:
+        """Forget everything held."""
+        self._pending.clear()
+        for writer in self._writers.values():
+            writer.discard()
+
+    def _make_container(
+        self, spec: ContainerSpec, groups: list[Group]
+    ) -> tuple[ContainerRow, list[StoredGroup]]:
+        backend = BACKENDS[spec.backend]
+        name = f"{spec.backend}-{secrets.token_hex(8)}{backend.suffix}"
+        temporary, final = self._tmp / name, self._containers / name
+        try:
+            with ContainerFile(temporary) as file:
+                backend.write(cast("BinaryIO", file), spec, groups)
+                failpoint("store.container-written")
+                file.finish()
+            failpoint("store.container-synced")
+            stored = backend.scan(temporary)
+            # Rename last: readers trust any file with a final name.
+            temporary.chmod(0o444)
+            temporary.rename(final)
+            fsync_path(self._containers)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StorageError.of(error, f"writing container {final}") from error
+        failpoint("store.container-renamed")
+        return ContainerRow(name, spec.codec), stored[1]
+
+    # -- recovery ------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Remove what a killed writer left half-written, and index what it left unindexed."""
+        for left in self._tmp.iterdir():
+            left.unlink()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Index the containers that the index does not know; damaged ones are left alone."""
+        assert self._index is not None
+        known = self._index.containers()
+        new = []
+        for path in sorted(self._containers.iterdir()):
+            backend = BACKENDS.get(path.name[:2])
+            if path.name in known or backend is None or path.suffix != backend.suffix:
+                continue
+            try:
+                spec, groups = backend.scan(path)
+            except IntegrityError as error:
+                log.warning("not indexed: %s", error)
+                continue
+            new.append((ContainerRow(path.name, spec.codec), groups))
+        if new:
+            self._index.add(new)
+
+    def rebuild_index(self) -> None:
+        """Make the index anew from the containers alone."""
+        assert self._index is not None
+        assert self._reader is not None
+        self._reader.forget()
+        self._index.clear()
+        self.refresh()
