@@ -50,6 +50,8 @@ def canonical(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def _field(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:
     base, shape = dtype.subdtype or (dtype, ())
+    if 0 in shape:
+        raise InvalidInputError(f"dtype {dtype} cannot be stored: it has no bytes")
     return canonical(base), tuple(shape)
 
 

@@ -30,6 +30,7 @@ _REQUIRED = frozenset(
     ["kind", "dtype", "shape", "variable_shape", "named_samples", "fanout", "key_hash", "digest"]
 )
 _OPTIONAL = frozenset(["backend", "backend_opts", "merge"])
+_JSON_TYPES = {int: "integer", str: "string", dict: "object"}
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Schema:
         """
         try:
             return cls._parse(text)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise FormatError(f"{where}: line 1: {error}") from error
 
     @classmethod
@@ -110,18 +111,7 @@ class Schema:
         extra = {name: fields[name] for name in fields if name.startswith("x-")}
         if unknown := fields.keys() - _REQUIRED - _OPTIONAL - extra.keys():
             raise ValueError(f"unknown field {min(unknown)!r}")
-        for name, known in (
-            ("kind", KINDS),
-            ("key_hash", (KEY_HASH,)),
-            ("digest", (DIGEST,)),
-            ("fanout", FANOUTS),
-            ("merge", (None, *MERGE_POLICIES)),
-        ):
-            if fields.get(name) not in known:
-                raise ValueError(f"{name} {fields.get(name)!r} is not one this version knows")
-        for name in ("variable_shape", "named_samples"):
-            if not isinstance(fields[name], bool):
-                raise ValueError(f"{name} must be true or false")
+        _check_values(fields)
         schema = cls(
             dtype=dtype_from_json(fields["dtype"]),
             shape=checked_shape(fields["shape"]),
@@ -171,6 +161,11 @@ class Schema:
                 f"arrayset {arrayset!r} takes numpy.ndarray, got {type(data).__name__}"
                 f" for sample {sample!r}"
             )
+        if isinstance(data, np.ma.MaskedArray):
+            raise InvalidInputError(
+                f"arrayset {arrayset!r} cannot keep the mask of sample {sample!r}: pass"
+                f" data.filled(VALUE)"
+            )
         if data.dtype != self.dtype:
             data = self._converted(data, arrayset, sample)
         if data.shape != self.shape and not self._shape_fits(data.shape):
@@ -205,6 +200,25 @@ class Schema:
             and len(shape) == self.rank
             and all(0 < size <= limit for size, limit in zip(shape, self.shape, strict=True))
         )
+
+
+def _check_values(fields: Mapping[str, Any]) -> None:
+    """Raise ValueError for a value of the wrong type, or that this version does not know."""
+    for name, known in (
+        ("kind", KINDS),
+        ("key_hash", (KEY_HASH,)),
+        ("digest", (DIGEST,)),
+        ("fanout", FANOUTS),
+        ("merge", (None, *MERGE_POLICIES)),
+    ):
+        if fields.get(name) not in known:
+            raise ValueError(f"{name} {fields.get(name)!r} is not one this version knows")
+    for name in ("variable_shape", "named_samples"):
+        if not isinstance(fields[name], bool):
+            raise ValueError(f"{name} must be true or false")
+    for name, kind in (("fanout", int), ("backend", str), ("backend_opts", dict)):
+        if name in fields and type(fields[name]) is not kind:
+            raise ValueError(f"{name} must be of JSON type {_JSON_TYPES[kind]}")
 
 
 def checked_shape(shape: object) -> tuple[int, ...]:
