@@ -39,7 +39,7 @@ def sample_key(name: object) -> SampleKey:
     """
     if isinstance(name, str):
         if STR_KEY.fullmatch(name):
-            return str(name)
+            return str.__str__(name)  # an enumeration's own str() is another text
     elif isinstance(name, int | np.integer) and not isinstance(name, bool):
         number = int(name)
         if 0 <= number <= MAX_INT_KEY:
@@ -104,7 +104,7 @@ def arrayset_name(name: object) -> str:
         and not name.endswith(".")
         and name.split(".")[0].lower() not in _DEVICES
     ):
-        return str(name)
+        return str.__str__(name)
     raise InvalidInputError(
         f"arrayset name {name!r} is not valid: 1 to 64 ASCII letters, digits, '.', '_' or '-',"
         f" starting with a letter, digit or '_', not ending in '.', no Windows device name"
@@ -121,7 +121,7 @@ def metadata_key(key: object) -> SampleKey:
     """
     if isinstance(key, str):
         if _METADATA.fullmatch(key) and key.split(".")[0].lower() not in _DEVICES:
-            return str(key)
+            return str.__str__(key)
     elif isinstance(key, int | np.integer) and not isinstance(key, bool):
         return sample_key(key)
     raise InvalidInputError(
