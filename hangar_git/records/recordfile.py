@@ -83,7 +83,7 @@ class RecordFormat(NamedTuple):
         for key, value in records.items():
             text = key_text(key)
             line = f"{tag}\t{text}\t{value[:DIGEST_SIZE_BYTES].hex()}"
-            if len(value) > DIGEST_SIZE_BYTES:
+            if self.columns == 3:
                 line += f"\t{value[DIGEST_SIZE_BYTES:].decode()}"
             # An anchor is a proper prefix of the hashes in its bucket: it sorts before them.
             lines.append((place(text).hex(), text, line + "\n"))
@@ -98,21 +98,22 @@ class RecordFormat(NamedTuple):
         FormatError
             A malformed, foreign, misplaced, duplicate or missing line; names file and line.
         """
-        records = self._parse_fast(data)
+        records = self._parse_fast(data, prefix)
         return self._parse_slowly(data, prefix, where) if records is None else records
 
-    def _parse_fast(self, data: bytes) -> Records | None:
+    def _parse_fast(self, data: bytes, prefix: str) -> Records | None:
         """The records of a well-formed file; None for `_parse_slowly` to say what is wrong."""
-        anchors = len(_bucket_suffixes(self.fanout))
+        suffixes = _bucket_suffixes(self.fanout)
+        anchors = len(suffixes)
         found = _fast_pattern(self.tag, self.columns).findall(data.decode("ascii", "replace"))
         rows = [row for row in found if row[0]] if anchors else found
+        if anchors and {row[-1] for row in found if not row[0]} != {prefix + s for s in suffixes}:
+            return None
         digests = "".join([row[1] for row in rows])
         # The pattern skips what it does not match: only when every byte is accounted for, every
         # digest is in hex, every key is new and every anchor there, was the file well-formed.
-        size = sum([len(row[0]) + len(row[-1]) for row in rows])
+        size = sum([len(row[0]) + len(row[-2]) for row in rows]) + len(digests)
         size += len(rows) * (len(self.tag) + self.columns + 1)
-        if self.columns == 3:
-            size += len(digests)
         size += anchors * (len(self.tag) + _BUCKET_DIGITS + 3)
         if size != len(data) or len(found) != len(rows) + anchors:
             return None
@@ -195,6 +196,6 @@ _THIRD = r"(?:[1-9][0-9]*(?:,[1-9][0-9]*)*)?"
 def _fast_pattern(tag: str, columns: int) -> re.Pattern[str]:
     # Digests are checked all at once: a class of 64 characters takes twice the time of any 64.
     key = r"((?:#(?:0|[1-9][0-9]{0,17}))|[A-Za-z0-9._-]{1,255})"
-    third = rf"\t({_THIRD})" if columns == 3 else ""
-    anchor = rf"@[0-9a-f]{{{_BUCKET_DIGITS}}}"
+    third = rf"\t({_THIRD})" if columns == 3 else "()"
+    anchor = rf"@([0-9a-f]{{{_BUCKET_DIGITS}}})"
     return re.compile(rf"{tag}\t(?:{key}\t(.{{64}}){third}|{anchor})\n")
