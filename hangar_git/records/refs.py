@@ -106,7 +106,18 @@ def create_branch(git: GitRepository, name: str, base: Oid) -> None:
     checked_branch_name(name)
     if HEADS + name in git.pygit2.references:
         raise AlreadyExistsError(f"branch {name!r} already exists")
+    if clash := _clashing(git, name):
+        raise AlreadyExistsError(f"branch {name!r} cannot stand beside branch {clash!r}")
     move_ref(git, HEADS + name, None, base, f"branch: Created from {base}")
+
+
+def _clashing(git: GitRepository, name: str) -> str | None:
+    """A branch that `name` would be a directory of, or that would be one of `name`; or None."""
+    for ref in git.pygit2.references:
+        other = ref[len(HEADS) :]
+        if ref.startswith(HEADS) and (other.startswith(f"{name}/") or name.startswith(f"{other}/")):
+            return other
+    return None
 
 
 def remove_branch(git: GitRepository, name: str) -> Oid:
@@ -138,7 +149,7 @@ def move_ref(git: GitRepository, ref: str, old: Oid | None, new: Oid, message: s
                     raise StateError(f"{_short(ref)} moved meanwhile; nothing was changed")
                 # libgit2 swaps only if the ref still is what was just read.
                 reference.set_target(new, message)
-    except (pygit2.GitError, pygit2.AlreadyExistsError, KeyError) as error:
+    except (pygit2.GitError, pygit2.AlreadyExistsError, KeyError, OSError) as error:
         now = references.get(ref)
         if (now.target if now is not None else None) != old:
             raise StateError(f"{_short(ref)} moved meanwhile; nothing was changed") from error
