@@ -10,7 +10,7 @@ from pygit2.enums import FileMode
 
 from ..config import Config
 from ..dtypes import canonical_json
-from ..errors import FormatError, NotFoundError
+from ..errors import FormatError, InvalidInputError, NotFoundError
 from ..keys import SampleKey, arrayset_name, key_text, metadata_key, parse_key_text
 from ..schema import Schema
 from .counts import RecordCounts
@@ -147,7 +147,11 @@ class Snapshot:
         entry = self._top.get("arraysets")
         trees = self.git.read_tree(entry.oid) if entry else {}
         for name in trees:
-            if arrayset_name(name) != name or trees[name].mode != FileMode.TREE:
+            try:
+                arrayset_name(name)
+            except InvalidInputError as error:
+                raise FormatError(f".hangar/arraysets/{name}: {error}") from error
+            if trees[name].mode != FileMode.TREE:
                 raise FormatError(f".hangar/arraysets/{name}: not an arrayset")
         return trees
 
