@@ -7,6 +7,7 @@ import weakref
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
+from ..keys import sample_key
 from ..records.gitrepo import Oid
 from ..records.snapshot import Snapshot
 from ..staging.session import WriteSession
@@ -107,7 +108,12 @@ class ReaderCheckout(ClosableCheckout):
         )
 
     def close(self) -> None:
-        """Release files. Everything obtained from this checkout ends with it."""
+        """Release files. Everything obtained from this checkout ends with it.
+
+        Closing again does nothing.
+        """
+        if not self.__dict__:
+            return
         self._arraysets._die()
         self._metadata._die()
         self._store.close()
@@ -147,9 +153,10 @@ class WriterCheckout(ClosableCheckout):
             A slice, or several places without a list of samples.
         """
         rows = [
-            (aset, key, aset._schema.accept(array, aset.name, key))
+            (aset, sample_key(key), aset._schema.accept(array, aset.name, key))
             for aset, key, array in assignments(self.arraysets, index, value)
         ]
+        self._session.check()
         with self._session.area.deferring():
             for aset, key, array in rows:
                 aset.add(array, key)
@@ -232,8 +239,11 @@ class WriterCheckout(ClosableCheckout):
     def close(self) -> None:
         """Release the writer lock. What is staged stays staged.
 
-        Everything obtained from this checkout ends with it.
+        Everything obtained from this checkout ends with it. Closing again does nothing, so that
+        code may close what `reset_staging_area` has closed.
         """
+        if not self.__dict__:
+            return
         session = self._session
         self._arraysets._die()
         self._metadata._die()
