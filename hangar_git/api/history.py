@@ -29,7 +29,7 @@ def log_lines(git: GitRepository, start: Oid, *, show_time: bool, show_user: boo
         "log", "--graph", "--no-color", "--format=%x01%H%x01%at%x01%an%x01%s", str(start), "--",
         git_dir=git.git_dir,
     )  # fmt: skip
-    for line in done.stdout.decode(errors="replace").splitlines():
+    for line in done.stdout.decode(errors="replace").split("\n")[:-1]:
         graph, *fields = line.split("\x01")
         if not fields:
             yield graph.rstrip()
