@@ -13,7 +13,8 @@ from ..records.snapshot import ArraysetRecords, Snapshot
 from ..schema import new_schema
 from ..staging.session import WriteSession
 from ..store.store import Store
-from .arrayset import ArraysetDataReader, ArraysetDataWriter, with_backend
+from .arrayset import ArraysetDataReader
+from .arraysetwriter import ArraysetDataWriter, with_backend
 from .handles import Handle
 
 A = TypeVar("A", bound=ArraysetDataReader)

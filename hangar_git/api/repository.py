@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pygit2.enums import FileMode
-
-from ..config import Config
 from ..errors import (
     HangarError,
     InvalidInputError,
@@ -21,11 +17,10 @@ from ..errors import (
 )
 from ..records import refs
 from ..records.counts import RecordCounts
-from ..records.edits import GIT_ATTRIBUTES
 from ..records.gitprogram import run_git
 from ..records.gitrepo import HANGAR_DIR, GitRepository, Oid
 from ..records.snapshot import Snapshot
-from ..records.worktree import worktrees_on
+from ..records.worktrees import worktrees_on
 from ..staging.journal import Journal
 from ..staging.layout import Layout
 from ..staging.lock import WriterLock, force_release
@@ -34,6 +29,7 @@ from ..staging.writerbranch import WriterBranchFile
 from ..store.store import Store
 from .checkout import ReaderCheckout, WriterCheckout
 from .history import log_contents, log_lines, summary_lines
+from .initializing import disk_usage, is_initialized, remove_data, write_initial_files
 
 
 class BranchHead(NamedTuple):
@@ -92,7 +88,7 @@ class Repository:
     def _open(self) -> None:
         git = GitRepository.discover(self._path)
         # A repository further up counts only if it holds data: init makes one at the path.
-        if git is not None and (self._is_top(git) or _is_initialized(git)):
+        if git is not None and (self._is_top(git) or is_initialized(git)):
             self._git = git
 
     def _is_top(self, git: GitRepository) -> bool:
@@ -116,12 +112,12 @@ class Repository:
     @property
     def initialized(self) -> bool:
         """Whether there is a repository that `init` need not make."""
-        return self._git is not None and _is_initialized(self._git)
+        return self._git is not None and is_initialized(self._git)
 
     def _require(self) -> GitRepository:
         if self._git is None:
             self._open()
-        if self._git is None or not _is_initialized(self._git):
+        if self._git is None or not is_initialized(self._git):
             raise StateError(
                 f"{self._path} is not a hangar repository; make it one with repo.init(), or"
                 f" 'git hangar init'"
@@ -156,7 +152,7 @@ class Repository:
             if not isinstance(value, str) or not value.strip() or "\n" in value:
                 raise InvalidInputError(f"a user name and email are needed, got {value!r}")
         if remove_old and self._git is not None:
-            _remove_data(self._git)
+            remove_data(self._git)
             if not self._git.git_dir.exists():
                 self._git = None
         if self._git is None:
@@ -172,7 +168,7 @@ class Repository:
         if top is None:
             return str(Layout.of(git).root)
         if self._head_tree(git) is None:
-            _write_initial_files(top / HANGAR_DIR)
+            write_initial_files(top / HANGAR_DIR)
         return str(top / HANGAR_DIR)
 
     @staticmethod
@@ -382,68 +378,7 @@ class Repository:
         start = self._start(git, branch, commit)
         layout = Layout.of(git)
         lines = summary_lines(
-            git, self._snapshot(git, start), start, self.path, _disk_usage(layout.root)
+            git, self._snapshot(git, start), start, self.path, disk_usage(layout.root)
         )
         for line in lines:
             print(line)
-
-
-def _is_initialized(git: GitRepository) -> bool:
-    if Layout.of(git).exists:
-        return True
-    return git.hangar_tree(refs.head_commit(git)) is not None
-
-
-def _write_initial_files(directory: Path) -> None:
-    """The files that the first commit will hold, so that ``.hangar/`` is there to be seen."""
-    directory.mkdir(exist_ok=True)
-    for name, text in (("config", Config().to_text()), (".gitattributes", GIT_ATTRIBUTES)):
-        if not (directory / name).exists():
-            (directory / name).write_text(text)
-
-
-def _disk_usage(directory: Path) -> int:
-    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
-
-
-def _remove_data(git: GitRepository) -> None:
-    """Remove a repository that holds data only; its worktree's other files stay.
-
-    Raises
-    ------
-    NotPermittedError
-        Its history, index or worktrees hold other things, or a writer is at work.
-    """
-    layout = Layout.of(git)
-    if not layout.exists:
-        return
-    lock = WriterLock(layout.lock)
-    lock.acquire()
-    try:
-        if other := _other_than_data(git):
-            raise NotPermittedError(
-                f"{git.git_dir} holds {other}, which removing the old data would lose; nothing was"
-                f" removed"
-            )
-    finally:
-        lock.release()
-    if git.workdir is not None:
-        shutil.rmtree(git.workdir / HANGAR_DIR, ignore_errors=True)
-    shutil.rmtree(git.git_dir)
-
-
-def _other_than_data(git: GitRepository) -> str | None:
-    """What else than data a repository holds, or None."""
-    if git.workdir is None or git.git_dir != git.common_dir:
-        return "no worktree of its own"
-    if any((git.common_dir / "worktrees").glob("*")):
-        return "linked worktrees"
-    listed = run_git("ls-files", "-z", git_dir=git.git_dir, workdir=git.workdir).stdout
-    if any(not path.startswith(HANGAR_DIR.encode() + b"/") for path in listed.split(b"\0")[:-1]):
-        return "other files in its index"
-    commits = run_git("rev-list", "--all", "--reflog", git_dir=git.git_dir).stdout.decode().split()
-    for oid in commits:
-        entries = git.read_tree(git.commit(Oid(hex=oid)).tree_id)
-        if any(name != HANGAR_DIR or e.mode != FileMode.TREE for name, e in entries.items()):
-            return f"commit {oid[:12]} with other files"
-    return None

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInputError, NotFoundError
 from ..keys import SampleKey
-from .arrayset import ArraysetDataReader, ArraysetDataWriter
+from .arrayset import ArraysetDataReader
+from .arraysetwriter import ArraysetDataWriter
 
 A_co = TypeVar("A_co", covariant=True)
 

@@ -1,20 +1,15 @@
-"""Making a commit: objects first, then the ref by compare-and-swap, then index and worktree."""
+"""Writing a commit: record tree, root tree and commit object; no ref moves here."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from pygit2.enums import FileMode
 
-from ..errors import HangarError, StateError
+from ..errors import StateError
 from ..failpoints import failpoint
 from .gitrepo import HANGAR_DIR, GitRepository, ObjectWriter, Oid, TreeEntry
-from .refs import HEADS, move_ref
-from .worktree import WorktreeUpdates
-
-log = logging.getLogger(__name__)
 
 _UNFINISHED = {
     "MERGE_HEAD": "a merge",
@@ -61,30 +56,3 @@ def write_commit(
     commit = writer.commit(str(text).encode())
     writer.flush()
     return commit
-
-
-def advance_branch(
-    git: GitRepository, updates: WorktreeUpdates, branch: str, old: Oid | None, new: Oid, why: str
-) -> None:
-    """Move `branch` from `old` to `new`, with the index and worktree of whoever is on it.
-
-    Raises
-    ------
-    StateError
-        The branch moved meanwhile, a worktree is in use or has local edits under ``.hangar/``;
-        nothing was changed.
-    """
-    pending = updates.prepare(branch, old, new)
-    try:
-        move_ref(git, HEADS + branch, old, new, why)
-    except BaseException:
-        updates.abandon(pending)
-        raise
-    failpoint("commit.ref-moved")
-    try:
-        updates.install(pending)
-    except (HangarError, OSError) as error:
-        # The commit stands, and the written-down update is finished by the next command.
-        log.warning(
-            "branch %s was committed, but its worktree is not up to date: %s", branch, error
-        )

@@ -51,6 +51,14 @@ class Edits:
     def __bool__(self) -> bool:
         return bool(self.arraysets or self.metadata)
 
+    def copy(self) -> Edits:
+        """These edits as they are now; later ones do not show in it."""
+        arraysets = {
+            name: edits and replace(edits, values=dict(edits.values))
+            for name, edits in self.arraysets.items()
+        }
+        return Edits(arraysets, dict(self.metadata))
+
     def effective(self, base: Snapshot) -> Edits:
         """These edits without those that change nothing in `base`."""
         arraysets: dict[str, ArraysetEdits | None] = {}

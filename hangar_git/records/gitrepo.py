@@ -57,6 +57,9 @@ class GitRepository:
     def __init__(self, path: Path) -> None:
         try:
             self.pygit2 = pygit2.Repository(str(path))
+            with fsynced_git_writes():
+                # libgit2 decides when it first looks for a ref whether it will fsync refs.
+                self.pygit2.references.get("HEAD")
         except pygit2.GitError as error:
             if "owner" in str(error):
                 raise NotPermittedError(

@@ -229,6 +229,18 @@ class StagingArea:
             self.deferred -= 1
             self.flush()
 
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """A block whose edits are all staged or, if an exception leaves it, none."""
+        before = self.edits.copy()
+        try:
+            with self.deferring():
+                yield
+        except BaseException:
+            self.edits = before
+            self._compact()
+            raise
+
     # -- writing the journal -------------------------------------------------------------------
 
     def flush(self) -> None:

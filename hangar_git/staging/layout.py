@@ -39,9 +39,9 @@ class Layout:
         return self.root / "staging" / "branch"
 
     @property
-    def pending_updates(self) -> Path:
-        """Index and worktree updates that are not finished."""
-        return self.root / "staging" / "worktree-updates"
+    def pending_move(self) -> Path:
+        """The move of a branch that is not finished."""
+        return self.root / "staging" / "branch-move"
 
     @property
     def counts(self) -> Path:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from pathlib import Path
-
 from ..errors import DirtyStagingError, RevisionNotFoundError, StateError
 from ..failpoints import failpoint
-from ..records.commit import advance_branch, refuse_unfinished, write_commit
+from ..records.branchmove import BranchMover
+from ..records.commit import refuse_unfinished, write_commit
 from ..records.counts import RecordCounts
 from ..records.edits import Edits, build_tree
 from ..records.gitrepo import GitRepository, ObjectWriter, Oid
 from ..records.refs import branch_tip, checked_branch_name, head_branch
 from ..records.snapshot import Snapshot
-from ..records.worktree import WorktreeUpdates, worktrees_of
+from ..records.worktrees import git_dirs_using
 from ..store.store import Store
 from .area import StagingArea
 from .layout import Layout
 from .lock import WriterLock
+from .staged import is_committed
 from .writerbranch import WriterBranchFile
-
-_SEARCHED_COMMITS = 1000
 
 
 class WriteSession:
@@ -58,10 +55,10 @@ class WriteSession:
         self._counts = RecordCounts(self._layout.counts)
         self._lock = WriterLock(self._layout.lock)
         self._writer_branch = WriterBranchFile(git, self._layout.writer_branch)
-        self._updates = WorktreeUpdates(git, self._layout.pending_updates)
+        self._mover = BranchMover(git, self._layout.pending_move)
         self._lock.acquire()
         try:
-            self._updates.recover()
+            self._mover.recover()
             self.store = Store(self._layout.root, writable=True)
             self.area = StagingArea(self._layout.journal, self.store)
             self.area.load()
@@ -108,16 +105,8 @@ class WriteSession:
     def _clear_committed(self) -> None:
         """Drop staged edits that the branch is seen to hold: their commit was not finished."""
         area = self.area
-        if area.committing is None or area.branch is None:
-            return
-        tip = branch_tip(self.git, area.branch)
-        commits = self.git.pygit2.walk(tip) if tip is not None else ()
-        for commit in islice(commits, _SEARCHED_COMMITS):
-            if commit.id == area.base:
-                return
-            if self.git.hangar_tree(commit.id) == area.committing:
-                area.begin(area.branch, tip)
-                return
+        if area.branch is not None and is_committed(self.git, area):
+            area.begin(area.branch, branch_tip(self.git, area.branch))
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -160,15 +149,15 @@ class WriteSession:
                 f" staged; commit them to a branch at {area.base} and merge it, or drop them with"
                 f" 'git hangar reset --staged'"
             )
-        for worktree in worktrees_of(git, branch):
-            refuse_unfinished(Path(worktree))
+        for git_dir in git_dirs_using(git, branch):
+            refuse_unfinished(git_dir)
         writer = ObjectWriter(git)
         built = build_tree(self.base, edits, writer)
         new = write_commit(git, writer, built.oid, message, [] if tip is None else [tip])
         area.begin_commit(built.oid)
         self.check()
         summary = message.split("\n", 1)[0]
-        advance_branch(git, self._updates, branch, tip, new, f"hangar commit: {summary}")
+        self._mover.move(branch, tip, new, f"hangar commit: {summary}")
         self.base = self.base.at(built.oid)
         self.base.remember_counts(built.counts)
         area.begin(branch, new)

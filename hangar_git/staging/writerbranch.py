@@ -13,7 +13,8 @@ from typing import NamedTuple
 from ..durable import replace_file
 from ..errors import StateError, StorageError
 from ..records.gitrepo import GitRepository
-from ..records.refs import HEADS, head_branch
+from ..records.refs import head_branch
+from ..records.worktrees import head_branch_of, worktree_name
 
 
 class WriterBranch(NamedTuple):
@@ -24,7 +25,7 @@ class WriterBranch(NamedTuple):
     branch
         The branch chosen.
     worktree
-        Git directory of the worktree it was chosen in.
+        Name of the worktree it was chosen in.
     head
         The branch that this worktree's HEAD was on then; None if detached.
     """
@@ -59,10 +60,10 @@ class WriterBranchFile:
         chosen = self.chosen()
         head = head_branch(self._git)
         if chosen is not None:
-            moved = _head_of(Path(chosen.worktree)) != chosen.head
-            if staged or not moved:
+            there = self._head_of(chosen.worktree)
+            if staged or there == chosen.head:
                 return chosen.branch
-            head = _head_of(Path(chosen.worktree)) or head
+            head = there or head
         if head is None:
             raise StateError(
                 "HEAD is detached, and data is committed to branches only: git switch BRANCH,"
@@ -72,7 +73,7 @@ class WriterBranchFile:
 
     def choose(self, branch: str) -> None:
         """Make `branch` the writer branch, on behalf of this worktree."""
-        choice = WriterBranch(branch, str(self._git.git_dir), head_branch(self._git))
+        choice = WriterBranch(branch, worktree_name(self._git), head_branch(self._git))
         if choice == self.chosen():
             return
         try:
@@ -80,11 +81,6 @@ class WriterBranchFile:
         except OSError as error:
             raise StorageError.of(error, f"writing {self._path}") from error
 
-
-def _head_of(git_dir: Path) -> str | None:
-    try:
-        text = (git_dir / "HEAD").read_text().strip()
-    except OSError:
-        return None
-    prefix = f"ref: {HEADS}"
-    return text[len(prefix) :] if text.startswith(prefix) else None
+    def _head_of(self, worktree: str) -> str | None:
+        common = self._git.common_dir
+        return head_branch_of(common / "worktrees" / worktree if worktree else common)

@@ -1,0 +1,182 @@
+"""Bringing one worktree's index and files up to date, for ``.hangar/`` alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pygit2
+
+from ..durable import fsync_path
+from ..errors import StateError
+from ..failpoints import failpoint
+from .gitprogram import run_git
+from .gitrepo import HANGAR_DIR, FileChange, Oid
+from .worktrees import Worktree
+
+_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexUpdate:
+    """One worktree's step from commit `old` (None: from nothing) to `new`.
+
+    Parameters
+    ----------
+    worktree
+        The worktree.
+    old, new
+        The commits.
+    token
+        Makes the names of this update's files its own.
+    """
+
+    worktree: Worktree
+    old: Oid | None
+    new: Oid
+    token: str
+
+    @property
+    def _index(self) -> Path:
+        return self.worktree.git_dir / "index"
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.worktree.git_dir / "index.lock"
+
+    @property
+    def _mark(self) -> Path:
+        return self.worktree.git_dir / f"hangar-lock-{self.token}"
+
+    @property
+    def _new_index(self) -> Path:
+        return self.worktree.git_dir / f"hangar-index-{self.token}"
+
+    def lock(self) -> None:
+        """Take Git's index lock, and prepare the new index under it.
+
+        The lock is a hard link to a file of ours, so that a later process can tell our lock,
+        left by a kill, from one that Git holds.
+
+        Raises
+        ------
+        StateError
+            Another process holds the index, or it has changes to ``.hangar/``.
+        """
+        self._mark.touch()
+        try:
+            os.link(self._mark, self._lock_file)
+        except FileExistsError as error:
+            self._mark.unlink()
+            raise StateError(
+                f"{self._lock_file} exists: another git process is at work in"
+                f" {self.worktree.workdir}; try again when it is done"
+            ) from error
+        failpoint("commit.index-locked")
+        try:
+            if self._index.exists():
+                shutil.copyfile(self._index, self._new_index)
+            done = self._git(
+                "read-tree",
+                "-i",
+                "-m",
+                str(self.old or _EMPTY_TREE),
+                str(self.new),
+                index=self._new_index,
+            )
+            if done.returncode != 0:
+                said = done.stderr.decode(errors="replace").strip()
+                raise StateError(
+                    f"the index of {self.worktree.workdir} has other changes to {HANGAR_DIR}/:"
+                    f" {said}; undo them with 'git restore --staged {HANGAR_DIR}'"
+                )
+            fsync_path(self._new_index)
+        except BaseException:
+            self.unlock()
+            raise
+
+    def unlock(self) -> None:
+        """Give Git's index lock back, if it is ours, durably: none would know it for ours later."""
+        if self.is_locked():
+            self._lock_file.unlink()
+        self._mark.unlink(missing_ok=True)
+        self._new_index.unlink(missing_ok=True)
+        self._new_index.with_name(f"{self._new_index.name}.lock").unlink(missing_ok=True)
+        fsync_path(self._index.parent)
+
+    def is_locked(self) -> bool:
+        """Whether Git's index lock is this update's."""
+        return (
+            self._mark.exists()
+            and self._lock_file.exists()
+            and self._mark.samefile(self._lock_file)
+        )
+
+    def install(self, changes: Sequence[FileChange]) -> None:
+        """Put the changed files in place (paths from the worktree's top), then the new index."""
+        top = self.worktree.workdir
+        changed = [path for path, _, after in changes if after is not None]
+        removed = [path for path, _, after in changes if after is None]
+        for path in removed:
+            (top / path).unlink(missing_ok=True)
+            _remove_empty_parents((top / path).parent, top)
+        if changed:
+            # In the index that is not in place yet: git takes no lock that a kill would leave.
+            self._git(
+                "-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync",
+                "checkout-index", "-f", "-u", "-q", "-z", "--stdin",
+                index=self._new_index, stdin="\0".join(changed).encode(), check=True,
+            )  # fmt: skip
+        # The update is forgotten in the end: a file lost after that would look like a local edit.
+        files = [top / path for path in changed]
+        for place in {*files, *(parent for file in files for parent in file.parents)}:
+            if place.is_relative_to(top) and place.exists():
+                fsync_path(place)
+        fsync_path(self._new_index)
+        failpoint("commit.worktree-written")
+        self._new_index.rename(self._index)
+        failpoint("commit.index-renamed")
+        self.unlock()
+
+    def _git(
+        self, *arguments: str, index: Path | None = None, stdin: bytes | None = None,
+        check: bool = False,
+    ) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
+        return run_git(
+            *arguments,
+            git_dir=self.worktree.git_dir,
+            workdir=self.worktree.workdir,
+            stdin=stdin,
+            environment={"GIT_INDEX_FILE": str(index)} if index else None,
+            check=check,
+        )
+
+
+def _remove_empty_parents(directory: Path, top: Path) -> None:
+    while directory != top:
+        try:
+            directory.rmdir()
+        except OSError:
+            return
+        directory = directory.parent
+
+
+def refuse_local_edits(worktree: Worktree, changes: Sequence[FileChange]) -> None:
+    """Raise StateError if a file that is to change has content of neither commit."""
+    for path, before, after in changes:
+        file = worktree.workdir / path
+        try:
+            data = file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except IsADirectoryError:
+            data = b""
+        if pygit2.hash(data) not in (before, after):
+            raise StateError(
+                f"{file} has local edits, which the commit would overwrite; undo them with"
+                f" 'git restore {path}', or move the file away"
+            )
