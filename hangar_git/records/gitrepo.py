@@ -185,13 +185,14 @@ class ObjectWriter:
     def tree(self, entries: Mapping[str, TreeEntry]) -> Oid:
         """Take in a tree; its oid."""
         # Git orders a directory as if its name ended in a slash.
+        # pygit2 escapes what is not UTF-8 in the names of other files, as Python does in paths.
         rows = sorted(
-            (name.encode() + (b"/" if entry.mode == FileMode.TREE else b""), name, entry)
-            for name, entry in entries.items()
+            (raw + (b"/" if entry.mode == FileMode.TREE else b""), raw, entry)
+            for raw, entry in (
+                (name.encode("utf-8", "surrogateescape"), entry) for name, entry in entries.items()
+            )
         )
-        data = b"".join(
-            b"%o %s\0%s" % (entry.mode, name.encode(), entry.oid.raw) for _, name, entry in rows
-        )
+        data = b"".join(b"%o %s\0%s" % (entry.mode, raw, entry.oid.raw) for _, raw, entry in rows)
         return self._add(ObjectType.TREE, data)
 
     def commit(self, text: bytes) -> Oid:
