@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pygit2.enums import FileMode
-
 from ..config import Config
 from ..errors import NotPermittedError
 from ..records import refs
@@ -75,6 +73,6 @@ def _other_than_data(git: GitRepository) -> str | None:
     commits = run_git("rev-list", "--all", "--reflog", git_dir=git.git_dir).stdout.decode().split()
     for oid in commits:
         entries = git.read_tree(git.commit(Oid(hex=oid)).tree_id)
-        if any(name != HANGAR_DIR or e.mode != FileMode.TREE for name, e in entries.items()):
+        if any(name != HANGAR_DIR or not e.is_tree for name, e in entries.items()):
             return f"commit {oid[:12]} with other files"
     return None

@@ -37,6 +37,11 @@ class TreeEntry(NamedTuple):
     mode: int
     oid: Oid
 
+    @property
+    def is_tree(self) -> bool:
+        """Whether the entry is a directory."""
+        return self.mode == FileMode.TREE
+
 
 Tree = dict[str, TreeEntry]
 
