@@ -17,8 +17,8 @@ from pathlib import Path
 from ..durable import fsync_path, remove_file, replace_file
 from ..errors import HangarError, StorageError
 from ..failpoints import failpoint
-from .gitrepo import HANGAR_DIR, FileChange, GitRepository, Oid, changed_files
-from .indexupdate import IndexUpdate, refuse_local_edits
+from .gitrepo import FileChange, GitRepository, Oid, changed_files
+from .indexupdate import IndexUpdate
 from .refs import HEADS, branch_tip, is_ancestor, move_ref
 from .worktrees import find_worktree, head_ref, worktrees_on
 
@@ -65,9 +65,9 @@ class BranchMover:
         """
         worktrees = worktrees_on(self._git, branch)
         changes = self._changes(old, new)
-        for worktree in worktrees:
-            refuse_local_edits(worktree, changes)
         updates = [IndexUpdate(tree, old, new, secrets.token_hex(8)) for tree in worktrees]
+        for update in updates:
+            update.refuse_local_edits(changes)
         try:
             self._write_down(branch, old, new, updates)
             for update in updates:
@@ -137,7 +137,7 @@ class BranchMover:
             pass
 
     def _changes(self, old: Oid | None, new: Oid) -> list[FileChange]:
-        """Every file under ``.hangar/`` that differs between two commits."""
+        """Every file that differs between two commits: data, and after a merge also code."""
         git = self._git
-        before, after = git.hangar_tree(old), git.hangar_tree(new)
-        return list(changed_files(git, before, after, f"{HANGAR_DIR}/"))
+        before = git.commit(old).tree_id if old is not None else None
+        return list(changed_files(git, before, git.commit(new).tree_id))

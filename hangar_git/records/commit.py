@@ -9,7 +9,7 @@ from pygit2.enums import FileMode
 
 from ..errors import StateError
 from ..failpoints import failpoint
-from .gitrepo import HANGAR_DIR, GitRepository, ObjectWriter, Oid, TreeEntry
+from .gitrepo import HANGAR_DIR, GitRepository, ObjectWriter, Oid, Tree, TreeEntry
 
 _UNFINISHED = {
     "MERGE_HEAD": "a merge",
@@ -28,26 +28,30 @@ def refuse_unfinished(git_dir: Path) -> None:
             raise StateError(f"{what} is in progress here; finish or abort it first")
 
 
-def root_tree(git: GitRepository, writer: ObjectWriter, tip: Oid | None, hangar_tree: Oid) -> Oid:
-    """The tree of commit `tip` with its ``.hangar`` replaced; all else stays as it is."""
-    entries = git.read_tree(git.commit(tip).tree_id) if tip is not None else {}
-    entries[HANGAR_DIR] = TreeEntry(FileMode.TREE, hangar_tree)
-    return writer.tree(entries)
-
-
 def write_commit(
     git: GitRepository,
     writer: ObjectWriter,
     hangar_tree: Oid,
     message: str,
     parents: Sequence[Oid],
+    code: Tree | None = None,
 ) -> Oid:
     """Write `writer`'s objects and a commit of them, durably; no ref moves yet.
 
-    The first parent gives everything outside ``.hangar/``.
+    Parameters
+    ----------
+    git, writer, message, parents
+        As they say.
+    hangar_tree
+        The commit's ``.hangar``.
+    code
+        Everything else, as root tree entries; by default as in the first parent.
     """
     signature = git.signature()
-    tree = root_tree(git, writer, parents[0] if parents else None, hangar_tree)
+    root = dict(code) if code is not None else {}
+    if code is None and parents:
+        root = git.read_tree(git.commit(parents[0]).tree_id)
+    tree = writer.tree({**root, HANGAR_DIR: TreeEntry(FileMode.TREE, hangar_tree)})
     writer.flush()
     failpoint("commit.objects-written")
     text: object = git.pygit2.create_commit_string(

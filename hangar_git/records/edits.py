@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+
+from pygit2.enums import FileMode
 
 from ..config import Config
 from ..errors import InvalidInputError
 from ..keys import SampleKey, key_text
 from ..schema import Schema
-from .gitrepo import Change, Fresh, ObjectWriter, Oid, edit_tree
-from .recordfile import RecordFormat, Records, RecordValue, fanout_for, file_paths, raised_fanout
+from .gitrepo import Change, Fresh, ObjectWriter, Oid, TreeEntry, edit_tree
+from .recordfile import (
+    RecordFormat,
+    Records,
+    RecordValue,
+    edited,
+    fanout_for,
+    file_paths,
+    raised_fanout,
+)
+from .recordlines import edited_file
 from .snapshot import ArraysetRecords, Snapshot, metadata_text
 
 GIT_ATTRIBUTES = """\
@@ -43,13 +54,25 @@ class ArraysetEdits:
 
 @dataclass(slots=True)
 class Edits:
-    """Edits to a snapshot; None stands for a removed arrayset or piece of metadata."""
+    """Edits to a snapshot.
+
+    Parameters
+    ----------
+    arraysets, metadata
+        By name and key; None stands for one that is removed.
+    grafts
+        Arraysets taken whole from another commit: name -> tree.
+    files
+        Files of ``.hangar/`` itself taken from another commit: name -> blob.
+    """
 
     arraysets: dict[str, ArraysetEdits | None] = field(default_factory=dict)
     metadata: dict[SampleKey, str | None] = field(default_factory=dict)
+    grafts: dict[str, Oid] = field(default_factory=dict)
+    files: dict[str, Oid] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.arraysets or self.metadata)
+        return bool(self.arraysets or self.metadata or self.grafts or self.files)
 
     def copy(self) -> Edits:
         """These edits as they are now; later ones do not show in it."""
@@ -75,7 +98,13 @@ class Edits:
             for key, value in self.metadata.items()
             if (base.metadata(key) if key in base.metadata_files else None) != value
         }
-        return Edits(arraysets, metadata)
+        grafts = {
+            name: oid
+            for name, oid in self.grafts.items()
+            if name not in base.arrayset_trees or base.arrayset_trees[name].oid != oid
+        }
+        files = {name: oid for name, oid in self.files.items() if base.files.get(name) != oid}
+        return Edits(arraysets, metadata, grafts, files)
 
 
 def _effective(edits: ArraysetEdits, old: ArraysetRecords) -> ArraysetEdits | None:
@@ -106,7 +135,7 @@ def build_tree(base: Snapshot, edits: Edits, writer: ObjectWriter) -> BuiltTree:
         Two names would differ by case only.
     """
     base.config.check_writable()
-    _refuse_case_twins("arrayset", set(base.arrayset_trees), edits.arraysets)
+    _refuse_case_twins("arrayset", set(base.arrayset_trees), {**edits.arraysets, **edits.grafts})
     _refuse_case_twins(
         "metadata key",
         {key_text(key) for key in base.metadata_files},
@@ -116,6 +145,7 @@ def build_tree(base: Snapshot, edits: Edits, writer: ObjectWriter) -> BuiltTree:
     if base.tree is None:
         changes["config"] = writer.blob(Config().to_text().encode())
         changes[".gitattributes"] = writer.blob(GIT_ATTRIBUTES.encode())
+    changes.update(edits.files)
     counts: dict[str, int] = {}
     arraysets: dict[str, Change] = {}
     for name, one in edits.arraysets.items():
@@ -123,6 +153,8 @@ def build_tree(base: Snapshot, edits: Edits, writer: ObjectWriter) -> BuiltTree:
             arraysets[name] = None
         else:
             arraysets[name], counts[name] = _arrayset_changes(base, name, one, writer)
+    for name, oid in edits.grafts.items():
+        arraysets[name] = TreeEntry(FileMode.TREE, oid)
     if arraysets:
         changes["arraysets"] = arraysets
     if edits.metadata:
@@ -160,44 +192,34 @@ def _arrayset_changes(
         return _all_files(name, schema, records, writer)
     schema = replace(edits.schema or old.schema, fanout=old.schema.fanout)
     if schema.tag(name) != old.schema.tag(name):
-        return _all_files(name, schema, _edited(dict(old.load_all()), edits.values), writer)
-    files, grown = _touched_files(old, edits.values)
+        return _all_files(name, schema, edited(dict(old.load_all()), edits.values), writer)
+    files, grown = _touched_files(old, edits.values) if edits.values else ({}, 0)
     count = old.count() + grown
     fanout = raised_fanout(schema.fanout, count)
     if fanout != schema.fanout:
-        records = _edited(dict(old.load_all()), edits.values)
+        records = edited(dict(old.load_all()), edits.values)
         return _all_files(name, replace(schema, fanout=fanout), records, writer)
     changes: dict[str, Change] = {}
     if schema != old.schema:
         changes["schema.json"] = _schema_blob(schema, writer)
     if files:
-        form = RecordFormat.of(name, schema)
-        changes["records"] = _nested(form, files, writer)
+        changes["records"] = _nested(schema.fanout, files, writer)
     return changes, count
 
 
 def _touched_files(
     old: ArraysetRecords, values: dict[SampleKey, RecordValue | None]
-) -> tuple[dict[str, Records], int]:
+) -> tuple[dict[str, bytes], int]:
     """The files that `values` touch, edited, by hash prefix; and by how many records they grew."""
     by_file: defaultdict[str, dict[SampleKey, RecordValue | None]] = defaultdict(dict)
     for key, value in values.items():
         by_file[old.format.prefix_of(key)][key] = value
     files, grown = {}, 0
     for prefix, part in by_file.items():
-        before = old.read_file(prefix)
-        files[prefix] = after = _edited(dict(before), part)
-        grown += len(after) - len(before)
+        text, where = old.file_text(prefix)
+        files[prefix], more = edited_file(old.format, text, prefix, part, where)
+        grown += more
     return files, grown
-
-
-def _edited(records: Records, values: dict[SampleKey, RecordValue | None]) -> Records:
-    for key, value in values.items():
-        if value is None:
-            records.pop(key, None)
-        else:
-            records[key] = value
-    return records
 
 
 def _all_files(
@@ -205,13 +227,14 @@ def _all_files(
 ) -> tuple[dict[str, Change], int]:
     """A whole arrayset, written anew; and its number of records."""
     form = RecordFormat.of(name, schema)
-    files: dict[str, Records] = {prefix: {} for prefix in file_paths(schema.fanout)}
+    placed: dict[str, Records] = {prefix: {} for prefix in file_paths(schema.fanout)}
     for key, value in records.items():
-        files[form.prefix_of(key)][key] = value
+        placed[form.prefix_of(key)][key] = value
+    files = ((prefix, form.serialise(prefix, part)) for prefix, part in placed.items())
     schema_json = _schema_blob(schema, writer)
     changes: dict[str, Change] = {
         "schema.json": schema_json,
-        "records": Fresh(_nested(form, files, writer)),
+        "records": Fresh(_nested(schema.fanout, files, writer)),
     }
     return Fresh(changes), len(records)
 
@@ -221,15 +244,15 @@ def _schema_blob(schema: Schema, writer: ObjectWriter) -> Oid:
 
 
 def _nested(
-    form: RecordFormat, files: dict[str, Records], writer: ObjectWriter
+    fanout: int, files: Mapping[str, bytes] | Iterable[tuple[str, bytes]], writer: ObjectWriter
 ) -> dict[str, Change]:
-    """Record files as changes below ``records/``."""
+    """Record files, by hash prefix, as changes below ``records/``."""
     changes: dict[str, Change] = {}
-    paths = file_paths(form.fanout)
-    for prefix, records in files.items():
+    paths = file_paths(fanout)
+    for prefix, text in files.items() if isinstance(files, Mapping) else files:
         *directories, leaf = paths[prefix].split("/")
         level = changes
         for directory in directories:
             level = level.setdefault(directory, {})  # type: ignore[assignment]
-        level[leaf] = writer.blob(form.serialise(prefix, records))
+        level[leaf] = writer.blob(text)
     return changes

@@ -280,8 +280,8 @@ def _pack_entry(kind: ObjectType, data: bytes) -> bytes:
     return bytes(head) + zlib.compress(data, 1)
 
 
-Change = Oid | None | dict[str, "Change"]
-"""In a tree: a blob to put, None to remove, or changes further down."""
+Change = Oid | TreeEntry | None | dict[str, "Change"]
+"""In a tree: a blob or an entry to put, None to remove, or changes further down."""
 
 
 class Fresh(dict[str, "Change"]):
@@ -300,14 +300,16 @@ def edit_tree(
         if isinstance(change, dict):
             old = entries.get(name)
             is_tree = old is not None and old.mode == FileMode.TREE
-            new = edit_tree(git, writer, old.oid if old and is_tree else None, change)
-            mode = FileMode.TREE
+            oid = edit_tree(git, writer, old.oid if old and is_tree else None, change)
+            new = TreeEntry(FileMode.TREE, oid) if oid is not None else None
+        elif isinstance(change, TreeEntry) or change is None:
+            new = change
         else:
-            new, mode = change, FileMode.BLOB
+            new = TreeEntry(FileMode.BLOB, change)
         if new is None:
             entries.pop(name, None)
         else:
-            entries[name] = TreeEntry(mode, new)
+            entries[name] = new
     return writer.tree(entries) if entries else None
 
 

@@ -1,4 +1,7 @@
-"""Bringing one worktree's index and files up to date, for ``.hangar/`` alone."""
+"""Bringing one worktree's index and files from one commit to another.
+
+Only files that differ between the two are touched: those of ``.hangar/``, and after a merge code too.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,37 @@ class IndexUpdate:
     @property
     def _new_index(self) -> Path:
         return self.worktree.git_dir / f"hangar-index-{self.token}"
+
+    def refuse_local_edits(self, changes: Sequence[FileChange]) -> None:
+        """Raise StateError if the user changed a file that is to change."""
+        for path, before, after in changes:
+            if not path.startswith(f"{HANGAR_DIR}/"):
+                self._refuse_code_edits()
+                return
+            file = self.worktree.workdir / path
+            try:
+                data = file.read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except IsADirectoryError:
+                data = b""
+            if pygit2.hash(data) not in (before, after):
+                raise StateError(
+                    f"{file} has local edits, which the commit would overwrite; undo them with"
+                    f" 'git restore {path}', or move the file away"
+                )
+
+    def _refuse_code_edits(self) -> None:
+        """As `refuse_local_edits`, by git, which knows the filters that code goes through."""
+        self._git("update-index", "-q", "--refresh")
+        step = (str(self.old or _EMPTY_TREE), str(self.new))
+        done = self._git("read-tree", "-n", "-m", "-u", *step)
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise StateError(
+                f"{self.worktree.workdir} has local changes in the way: {' '.join(said)[:300]};"
+                f" commit or stash them"
+            )
 
     def lock(self) -> None:
         """Take Git's index lock, and prepare the new index under it.
@@ -122,7 +156,8 @@ class IndexUpdate:
         changed = [path for path, _, after in changes if after is not None]
         removed = [path for path, _, after in changes if after is None]
         for path in removed:
-            (top / path).unlink(missing_ok=True)
+            if (top / path).is_symlink() or not (top / path).is_dir():
+                (top / path).unlink(missing_ok=True)
             _remove_empty_parents((top / path).parent, top)
         if changed:
             # In the index that is not in place yet: git takes no lock that a kill would leave.
@@ -163,20 +198,3 @@ def _remove_empty_parents(directory: Path, top: Path) -> None:
         except OSError:
             return
         directory = directory.parent
-
-
-def refuse_local_edits(worktree: Worktree, changes: Sequence[FileChange]) -> None:
-    """Raise StateError if a file that is to change has content of neither commit."""
-    for path, before, after in changes:
-        file = worktree.workdir / path
-        try:
-            data = file.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except IsADirectoryError:
-            data = b""
-        if pygit2.hash(data) not in (before, after):
-            raise StateError(
-                f"{file} has local edits, which the commit would overwrite; undo them with"
-                f" 'git restore {path}', or move the file away"
-            )

@@ -9,7 +9,7 @@ small edits rarely touch and plain ``git merge`` keeps them apart. Normative tex
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple, TypeAlias
 
@@ -82,13 +82,15 @@ class RecordFormat(NamedTuple):
                  _bucket_suffixes(self.fanout)]  # fmt: skip
         for key, value in records.items():
             text = key_text(key)
-            line = f"{tag}\t{text}\t{value[:DIGEST_SIZE_BYTES].hex()}"
-            if self.columns == 3:
-                line += f"\t{value[DIGEST_SIZE_BYTES:].decode()}"
             # An anchor is a proper prefix of the hashes in its bucket: it sorts before them.
-            lines.append((place(text).hex(), text, line + "\n"))
+            lines.append((place(text).hex(), text, self.line(text, value) + "\n"))
         lines.sort()
         return "".join([line for _, _, line in lines]).encode()
+
+    def line(self, key: str, value: RecordValue) -> str:
+        """The line, without its newline, of the record of the key written as `key`."""
+        line = f"{self.tag}\t{key}\t{value[:DIGEST_SIZE_BYTES].hex()}"
+        return f"{line}\t{value[DIGEST_SIZE_BYTES:].decode()}" if self.columns == 3 else line
 
     def parse(self, data: bytes, prefix: str, where: str) -> Records:
         """The records of the file at hash `prefix`; lines may stand in any order.
@@ -144,6 +146,13 @@ class RecordFormat(NamedTuple):
             raise FormatError(f"{where}: anchor {min(anchors)!r} is missing")
         return records
 
+    def parse_lines(self, lines: Iterable[bytes], prefix: str) -> Records:
+        """The records of some lines of the file at hash `prefix`; ValueError if malformed."""
+        records: Records = {}
+        for raw in lines:
+            self._parse_line(raw, prefix, set(), records)
+        return records
+
     def _parse_line(self, raw: bytes, prefix: str, anchors: set[str], records: Records) -> None:
         """Take one line into `records`, or one anchor out of those still expected."""
         if raw.startswith((b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")):
@@ -175,6 +184,16 @@ class RecordFormat(NamedTuple):
                 raise ValueError(f"malformed shape {columns[2][:80]!r}")
             value += columns[2].encode()
         return key, value
+
+
+def edited(records: Records, edits: Mapping[SampleKey, RecordValue | None]) -> Records:
+    """`records`, changed in place: new values set, None removed."""
+    for key, value in edits.items():
+        if value is None:
+            records.pop(key, None)
+        else:
+            records[key] = value
+    return records
 
 
 def place(text: str) -> bytes:

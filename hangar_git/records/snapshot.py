@@ -47,6 +47,12 @@ class ArraysetRecords:
         self._prefixes_loaded: set[str] = set()
         self._directories: dict[str, Tree] = {}
 
+    @property
+    def git(self) -> GitRepository:
+        """The repository they are in."""
+        assert self._git is not None
+        return self._git
+
     @classmethod
     def new(cls, name: str, schema: Schema) -> ArraysetRecords:
         """An arrayset without records, in no commit yet."""
@@ -74,15 +80,21 @@ class ArraysetRecords:
 
     def read_file(self, prefix: str) -> Records:
         """Read and check the record file at hash `prefix`."""
-        if self.records_oid is None or self._git is None:
+        if self.records_oid is None:
             return {}
+        text, where = self.file_text(prefix)
+        return self.format.parse(text, prefix, where)
+
+    def file_text(self, prefix: str) -> tuple[bytes, str]:
+        """The record file at hash `prefix`, unchecked, and its path for errors."""
+        assert self._git is not None
         path = file_paths(self.schema.fanout)[prefix]
         where = f".hangar/arraysets/{self.name}/records/{path}"
         directory, _, name = path.rpartition("/")
         entry = self._directory(directory, where).get(name)
         if entry is None or entry.mode == FileMode.TREE:
             raise FormatError(f"{where}: this record file is missing")
-        return self.format.parse(self._git.read_blob(entry.oid), prefix, where)
+        return self._git.read_blob(entry.oid), where
 
     def _directory(self, path: str, where: str) -> Tree:
         if path not in self._directories:
@@ -140,6 +152,11 @@ class Snapshot:
                 raise FormatError(".hangar/config is missing from the commit")
             self.config = Config.parse(self._text(entry.oid, ".hangar/config"))
             self.config.check_readable()
+
+    @property
+    def files(self) -> dict[str, Oid]:
+        """The files of ``.hangar/`` itself: name -> blob."""
+        return {name: e.oid for name, e in self._top.items() if e.mode != FileMode.TREE}
 
     @cached_property
     def arrayset_trees(self) -> Tree:
