@@ -68,6 +68,7 @@ class ArraysetDataReader(Handle):
     @property
     def iswriteable(self) -> bool:
         """Whether samples can be added and removed."""
+        self._require_open()
         return False
 
     @property
@@ -191,6 +192,7 @@ class ArraysetDataReader(Handle):
         return [k for k in sorted_keys(list(records)) if records[k][:DIGEST_SIZE_BYTES] in missing]
 
     def __enter__(self) -> Self:
+        self._require_open()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -75,6 +75,7 @@ class _Arraysets(Handle, Generic[A]):
     @property
     def iswriteable(self) -> bool:
         """Whether arraysets can be made and removed."""
+        self._require_open()
         return False
 
     @property
@@ -147,6 +148,7 @@ class Arraysets(_Arraysets[ArraysetDataWriter]):
     @property
     def iswriteable(self) -> bool:
         """Whether arraysets can be made and removed."""
+        self._require_open()
         return True
 
     def init_arrayset(

@@ -32,6 +32,7 @@ class ArraysetDataWriter(ArraysetDataReader):
     @property
     def iswriteable(self) -> bool:
         """Whether samples can be added and removed."""
+        self._require_open()
         return True
 
     def get(self, name: SampleKey) -> Array:

@@ -9,10 +9,15 @@ from typing import Any, Self
 
 from ..keys import sample_key
 from ..records.gitrepo import Oid
+from ..records.mergecommits import SnapshotOf
 from ..records.snapshot import Snapshot
+from ..staging.merging import merge
+from ..staging.resolving import Chooser, Policy
 from ..staging.session import WriteSession
 from ..store.store import Store
 from .arraysets import Arraysets, ReaderArraysets
+from .choices import stored_choices
+from .diff import ReaderUserDiff, WriterUserDiff
 from .handles import ClosableCheckout
 from .metadata import MetadataReader, MetadataWriter
 from .selection import assignments, select, split_index
@@ -32,8 +37,11 @@ class ReaderCheckout(ClosableCheckout):
     Any number can be open at a time, on any commits, while a writer is at work or not.
     """
 
-    def __init__(self, snapshot: Snapshot, store: Store, commit: Oid) -> None:
+    def __init__(
+        self, snapshot: Snapshot, snapshot_of: SnapshotOf, store: Store, commit: Oid
+    ) -> None:
         self._store = store
+        self._diff = ReaderUserDiff(snapshot.git, snapshot_of, commit)
         self._commit = commit
         self._arraysets = ReaderArraysets(snapshot, store)
         self._metadata = MetadataReader(snapshot)
@@ -87,6 +95,11 @@ class ReaderCheckout(ClosableCheckout):
         return self._metadata
 
     @property
+    def diff(self) -> ReaderUserDiff:
+        """Compares this commit with others."""
+        return self._diff
+
+    @property
     def commit_hash(self) -> str:
         """Oid of the commit."""
         return str(self._commit)
@@ -116,6 +129,7 @@ class ReaderCheckout(ClosableCheckout):
             return
         self._arraysets._die()
         self._metadata._die()
+        self._diff._die()
         self._store.close()
         _open_checkouts.discard(self)
         self._die()
@@ -131,6 +145,7 @@ class WriterCheckout(ClosableCheckout):
         self._session = session
         self._arraysets = Arraysets(session)
         self._metadata = MetadataWriter(session)
+        self._diff = WriterUserDiff(session)
         self._blocks: list[AbstractContextManager[None]] = []
         _open_checkouts.add(self)
 
@@ -180,6 +195,45 @@ class WriterCheckout(ClosableCheckout):
     def commit_hash(self) -> str:
         """Oid of the commit that changes are staged on; empty before the first."""
         return str(self._session.area.base or "")
+
+    @property
+    def diff(self) -> WriterUserDiff:
+        """Compares the branch with others, and with what is staged."""
+        return self._diff
+
+    def merge(
+        self, message: str, dev_branch: str, *, resolve: Policy | str | Chooser | None = None
+    ) -> str:
+        """Merge a branch into this one; arrays need not be on this machine.
+
+        Parameters
+        ----------
+        message
+            Of the merge commit; a fast-forward makes none.
+        dev_branch
+            The branch to merge, or any Git revision.
+        resolve
+            Settles conflicts: ``"ours"``, ``"theirs"``, ``"base"`` or ``"newest"`` for all of
+            them; or a callable that is given each `Conflict`, and returns one of these, an array
+            (or a str for metadata) to take instead, or None to leave it.
+
+        Returns
+        -------
+        str
+            Oid of the commit that this branch is at then.
+
+        Raises
+        ------
+        ValueError
+            There is no such branch; or conflicts (`ConflictError`, whose `conflicts` lists them).
+            Nothing was changed.
+        RuntimeError
+            Changes are staged, or the histories are unrelated.
+        """
+        choose = stored_choices(self._session, resolve) if callable(resolve) else resolve
+        commit = merge(self._session, dev_branch, message, choose)
+        self._arraysets._refresh()
+        return str(commit)
 
     def commit(self, commit_message: str) -> str:
         """Commit the staged changes; durable against power loss once it returns.
@@ -247,6 +301,7 @@ class WriterCheckout(ClosableCheckout):
         session = self._session
         self._arraysets._die()
         self._metadata._die()
+        self._diff._die()
         _open_checkouts.discard(self)
         self._die()
         session.close()

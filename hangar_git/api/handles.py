@@ -23,12 +23,17 @@ class Handle:
     def _die(self) -> None:
         self.__dict__.clear()
 
+    def _require_open(self) -> None:
+        """Raise ClosedHandleError if the checkout was closed; for what needs no attribute."""
+        if not self.__dict__:
+            raise ClosedHandleError(
+                "weakly-referenced object no longer exists: its checkout has been closed"
+            )
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or self.__dict__:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        raise ClosedHandleError(
-            "weakly-referenced object no longer exists: its checkout has been closed"
-        )
+        if not name.startswith("__"):
+            self._require_open()
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
 class ClosableCheckout:

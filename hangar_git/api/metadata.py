@@ -21,6 +21,7 @@ class MetadataReader(Handle):
     @property
     def iswriteable(self) -> bool:
         """Whether metadata can be added and removed."""
+        self._require_open()
         return False
 
     def get(self, key: SampleKey) -> str:
@@ -70,6 +71,7 @@ class MetadataReader(Handle):
         return ((key, self._value(key)) for key in self.keys())
 
     def __enter__(self) -> Self:
+        self._require_open()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -99,6 +101,7 @@ class MetadataWriter(MetadataReader):
     @property
     def iswriteable(self) -> bool:
         """Whether metadata can be added and removed."""
+        self._require_open()
         return True
 
     def add(self, key: SampleKey, value: str) -> SampleKey:

@@ -19,15 +19,17 @@ from ..records import refs
 from ..records.counts import RecordCounts
 from ..records.gitprogram import run_git
 from ..records.gitrepo import HANGAR_DIR, GitRepository, Oid
-from ..records.snapshot import Snapshot
+from ..records.snapshot import Snapshots
 from ..records.worktrees import worktrees_on
 from ..staging.journal import Journal
 from ..staging.layout import Layout
 from ..staging.lock import WriterLock, force_release
+from ..staging.resolving import Chooser, Policy
 from ..staging.session import WriteSession
 from ..staging.writerbranch import WriterBranchFile
 from ..store.store import Store
 from .checkout import ReaderCheckout, WriterCheckout
+from .diff import DiffAndConflicts, commit_diff
 from .history import log_contents, log_lines, summary_lines
 from .initializing import disk_usage, is_initialized, remove_data, write_initial_files
 
@@ -211,13 +213,13 @@ class Repository:
     def _reader(self, git: GitRepository, commit: Oid) -> ReaderCheckout:
         layout = Layout.of(git)
         layout.check_format()
-        return ReaderCheckout(
-            self._snapshot(git, commit), Store(layout.root, writable=False), commit
-        )
+        snapshots = self._snapshots(git)
+        store = Store(layout.root, writable=False)
+        return ReaderCheckout(snapshots(commit), snapshots, store, commit)
 
     @staticmethod
-    def _snapshot(git: GitRepository, commit: Oid) -> Snapshot:
-        return Snapshot(git, git.hangar_tree(commit), RecordCounts(Layout.of(git).counts))
+    def _snapshots(git: GitRepository) -> Snapshots:
+        return Snapshots(git, RecordCounts(Layout.of(git).counts))
 
     def _start(self, git: GitRepository, branch: str | None, commit: str | None) -> Oid:
         """The commit that `branch` or `commit` means; the writer branch's if neither is given."""
@@ -331,6 +333,64 @@ class Repository:
         """
         return force_release(Layout.of(self._require()).lock)
 
+    # -- differences and merges ----------------------------------------------------------------
+
+    def diff(self, master: str, dev: str) -> DiffAndConflicts:
+        """What merging revision `dev` into `master` would change, and the conflicts it would meet.
+
+        Parameters
+        ----------
+        master, dev
+            Branches, or any Git revisions.
+
+        Raises
+        ------
+        ValueError
+            There is no such revision.
+        """
+        git = self._require()
+        one, two = refs.resolve(git, master), refs.resolve(git, dev)
+        return commit_diff(git, self._snapshots(git), one, two)
+
+    def merge(
+        self,
+        message: str,
+        master_branch: str,
+        dev_branch: str,
+        *,
+        resolve: Policy | str | Chooser | None = None,
+    ) -> str:
+        """Merge one branch into another; arrays need not be on this machine.
+
+        Parameters
+        ----------
+        message
+            Of the merge commit; a fast-forward makes none.
+        master_branch
+            The branch to merge into.
+        dev_branch
+            The branch to merge, or any Git revision.
+        resolve
+            Settles conflicts; see `WriterCheckout.merge`.
+
+        Returns
+        -------
+        str
+            Oid of the commit that `master_branch` is at then.
+
+        Raises
+        ------
+        ValueError
+            There is no such branch; or conflicts, and nothing was changed.
+        PermissionError
+            A writer is open.
+        """
+        checkout = WriterCheckout(WriteSession(self._require(), master_branch))
+        try:
+            return checkout.merge(message, dev_branch, resolve=resolve)
+        finally:
+            checkout.close()
+
     # -- history -------------------------------------------------------------------------------
 
     def log(
@@ -378,7 +438,7 @@ class Repository:
         start = self._start(git, branch, commit)
         layout = Layout.of(git)
         lines = summary_lines(
-            git, self._snapshot(git, start), start, self.path, disk_usage(layout.root)
+            git, self._snapshots(git)(start), start, self.path, disk_usage(layout.root)
         )
         for line in lines:
             print(line)

@@ -28,6 +28,11 @@ def refuse_unfinished(git_dir: Path) -> None:
             raise StateError(f"{what} is in progress here; finish or abort it first")
 
 
+def root_entries(code: Tree, hangar_tree: Oid) -> Tree:
+    """The entries of a root tree: `code`, and ``.hangar``."""
+    return {**code, HANGAR_DIR: TreeEntry(FileMode.TREE, hangar_tree)}
+
+
 def write_commit(
     git: GitRepository,
     writer: ObjectWriter,
@@ -51,7 +56,7 @@ def write_commit(
     root = dict(code) if code is not None else {}
     if code is None and parents:
         root = git.read_tree(git.commit(parents[0]).tree_id)
-    tree = writer.tree({**root, HANGAR_DIR: TreeEntry(FileMode.TREE, hangar_tree)})
+    tree = writer.tree(root_entries(root, hangar_tree))
     writer.flush()
     failpoint("commit.objects-written")
     text: object = git.pygit2.create_commit_string(

@@ -313,6 +313,11 @@ def edit_tree(
     return writer.tree(entries) if entries else None
 
 
+def blob_oid(data: bytes) -> str:
+    """The oid in hex that `data` has as a blob."""
+    return str(pygit2.hash(data))
+
+
 class FileChange(NamedTuple):
     """A file that differs between two trees; None stands for its absence."""
 

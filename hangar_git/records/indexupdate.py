@@ -1,6 +1,6 @@
 """Bringing one worktree's index and files from one commit to another.
 
-Only files that differ between the two are touched: those of ``.hangar/``, and after a merge code too.
+Only files that differ between the two are touched: those of ``.hangar/``, and in a merge code too.
 """
 
 from __future__ import annotations

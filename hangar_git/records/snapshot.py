@@ -232,6 +232,32 @@ class Snapshot:
             raise FormatError(f"{where}: not UTF-8 text") from error
 
 
+class Snapshots:
+    """Gives the snapshots of commits; recent ones are kept, with what they have read.
+
+    Parameters
+    ----------
+    git, counts
+        As for `Snapshot`.
+    """
+
+    _KEPT = 16
+
+    def __init__(self, git: GitRepository, counts: RecordCounts) -> None:
+        self._git = git
+        self._counts = counts
+        self._recent: dict[Oid | None, Snapshot] = {}
+
+    def __call__(self, commit: Oid | None) -> Snapshot:
+        """The snapshot of a commit; None for the time before the first."""
+        tree = self._git.hangar_tree(commit)
+        snapshot = self._recent.pop(tree, None) or Snapshot(self._git, tree, self._counts)
+        self._recent[tree] = snapshot
+        if len(self._recent) > self._KEPT:
+            del self._recent[next(iter(self._recent))]
+        return snapshot
+
+
 def metadata_text(key: SampleKey, value: str) -> str:
     """The one line of a metadata file; the key stands in it, so that files of one value differ."""
     return canonical_json([key, value]) + "\n"

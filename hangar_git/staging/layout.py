@@ -44,6 +44,11 @@ class Layout:
         return self.root / "staging" / "branch-move"
 
     @property
+    def merge_state(self) -> Path:
+        """A merge that stopped at conflicts."""
+        return self.root / "staging" / "merge"
+
+    @property
     def counts(self) -> Path:
         """Remembered numbers of records."""
         return self.root / "counts"

@@ -10,12 +10,13 @@ from ..records.counts import RecordCounts
 from ..records.edits import Edits, build_tree
 from ..records.gitrepo import GitRepository, ObjectWriter, Oid
 from ..records.refs import branch_tip, checked_branch_name, head_branch
-from ..records.snapshot import Snapshot
+from ..records.snapshot import Snapshots
 from ..records.worktrees import git_dirs_using
 from ..store.store import Store
 from .area import StagingArea
 from .layout import Layout
 from .lock import WriterLock
+from .mergestate import MergeStateFile
 from .staged import is_committed
 from .writerbranch import WriterBranchFile
 
@@ -52,9 +53,10 @@ class WriteSession:
         self._layout = Layout.of(git)
         self._layout.check_format()
         self._layout.create()
-        self._counts = RecordCounts(self._layout.counts)
+        self.snapshot_of = Snapshots(git, RecordCounts(self._layout.counts))
         self._lock = WriterLock(self._layout.lock)
         self._writer_branch = WriterBranchFile(git, self._layout.writer_branch)
+        self.merge_state = MergeStateFile(git, self._layout.merge_state)
         self._mover = BranchMover(git, self._layout.pending_move)
         self._lock.acquire()
         try:
@@ -90,17 +92,14 @@ class WriteSession:
                 area.begin(branch, tip)
         elif git.hangar_tree(tip) == git.hangar_tree(area.base):
             area.base = tip
-        self.base = self._snapshot(area.base)
+        self.base = self.snapshot_of(area.base)
         self.base.config.check_writable()
         self._writer_branch.choose(branch)
-
-    def _snapshot(self, commit: Oid | None) -> Snapshot:
-        return Snapshot(self.git, self.git.hangar_tree(commit), self._counts)
 
     def _staged_edits(self) -> Edits:
         """The staged edits that change something in their base."""
         area = self.area
-        return area.edits.effective(self._snapshot(area.base)) if area.edits else area.edits
+        return area.edits.effective(self.snapshot_of(area.base)) if area.edits else area.edits
 
     def _clear_committed(self) -> None:
         """Drop staged edits that the branch is seen to hold: their commit was not finished."""
@@ -149,8 +148,7 @@ class WriteSession:
                 f" staged; commit them to a branch at {area.base} and merge it, or drop them with"
                 f" 'git hangar reset --staged'"
             )
-        for git_dir in git_dirs_using(git, branch):
-            refuse_unfinished(git_dir)
+        self.refuse_unfinished()
         writer = ObjectWriter(git)
         built = build_tree(self.base, edits, writer)
         new = write_commit(git, writer, built.oid, message, [] if tip is None else [tip])
@@ -163,6 +161,22 @@ class WriteSession:
         area.begin(branch, new)
         failpoint("commit.staging-cleared")
         return new
+
+    def refuse_unfinished(self) -> None:
+        """Raise StateError while the branch is in a merge, rebase, or the like."""
+        if self.merge_state.read() is not None:
+            raise StateError(
+                "a merge is in progress; end it with 'git hangar merge --continue' or '--abort'"
+            )
+        for git_dir in git_dirs_using(self.git, self.branch):
+            refuse_unfinished(git_dir)
+
+    def move_to(self, new: Oid, why: str) -> None:
+        """Move the branch to commit `new`, with nothing staged; `why` is for the reflog."""
+        self.check()
+        self._mover.move(self.branch, branch_tip(self.git, self.branch), new, why)
+        self.base = self.snapshot_of(new)
+        self.area.begin(self.branch, new)
 
     def reset(self) -> Oid | None:
         """Drop all staged edits; the commit the branch is at.
@@ -178,7 +192,7 @@ class WriteSession:
         self.store.drop_held()
         tip = branch_tip(self.git, self.branch)
         self.area.begin(self.branch, tip)
-        self.base = self._snapshot(tip)
+        self.base = self.snapshot_of(tip)
         return tip
 
     def close(self) -> None:
