@@ -23,19 +23,23 @@ def merge_bases(git: GitRepository, one: Oid, two: Oid) -> list[Oid]:
 
 
 def merge_base_snapshot(
-    git: GitRepository, snapshot_of: SnapshotOf, one: Oid, two: Oid
+    git: GitRepository,
+    snapshot_of: SnapshotOf,
+    one: Oid,
+    two: Oid,
+    bases: list[Oid] | None = None,
 ) -> tuple[Snapshot, Disputed]:
     """What two commits started from, and what is disputed in it.
 
     A criss-cross history has several merge bases; they are merged first, as Git's recursive merge
-    does, and what conflicts between them is disputed.
+    does, and what conflicts between them is disputed. `bases` saves looking for them again.
 
     Raises
     ------
     StateError
         The commits have no common history.
     """
-    bases = merge_bases(git, one, two)
+    bases = merge_bases(git, one, two) if bases is None else bases
     if not bases:
         raise StateError(f"{str(one)[:12]} and {str(two)[:12]} have unrelated histories")
     snapshot, disputed = snapshot_of(bases[0]), Disputed()
@@ -53,7 +57,7 @@ def merge_base_snapshot(
     return snapshot, disputed
 
 
-def merged_code(git: GitRepository, ours: Oid, theirs: Oid) -> Tree:
+def merged_code(git: GitRepository, ours: Oid, theirs: Oid, bases: list[Oid]) -> Tree:
     """The merge of everything outside ``.hangar/``, as root tree entries.
 
     Raises
@@ -62,7 +66,6 @@ def merged_code(git: GitRepository, ours: Oid, theirs: Oid) -> Tree:
         Files outside ``.hangar/`` conflict; `conflicts` names them.
     """
     our_code, their_code = _code(git, ours), _code(git, theirs)
-    bases = merge_bases(git, ours, theirs)
     if len(bases) == 1:
         base = _code(git, bases[0])
         if their_code in (base, our_code):

@@ -9,7 +9,8 @@ small edits rarely touch and plain ``git merge`` keeps them apart. Normative tex
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import NamedTuple, TypeAlias
 
@@ -100,24 +101,23 @@ class RecordFormat(NamedTuple):
         FormatError
             A malformed, foreign, misplaced, duplicate or missing line; names file and line.
         """
-        records = self._parse_fast(data, prefix)
+        anchors = {prefix + suffix for suffix in _bucket_suffixes(self.fanout)}
+        records = self._parse_fast(data, anchors)
         return self._parse_slowly(data, prefix, where) if records is None else records
 
-    def _parse_fast(self, data: bytes, prefix: str) -> Records | None:
-        """The records of a well-formed file; None for `_parse_slowly` to say what is wrong."""
-        suffixes = _bucket_suffixes(self.fanout)
-        anchors = len(suffixes)
+    def _parse_fast(self, data: bytes, anchors: AbstractSet[str]) -> Records | None:
+        """The records of well-formed lines; None for `_parse_slowly` to say what is wrong."""
         found = _fast_pattern(self.tag, self.columns).findall(data.decode("ascii", "replace"))
-        rows = [row for row in found if row[0]] if anchors else found
-        if anchors and {row[-1] for row in found if not row[0]} != {prefix + s for s in suffixes}:
+        rows = [row for row in found if row[0]]
+        if len(rows) != len(found) and {row[-1] for row in found if not row[0]} != anchors:
             return None
         digests = "".join([row[1] for row in rows])
         # The pattern skips what it does not match: only when every byte is accounted for, every
         # digest is in hex, every key is new and every anchor there, was the file well-formed.
         size = sum([len(row[0]) + len(row[-2]) for row in rows]) + len(digests)
         size += len(rows) * (len(self.tag) + self.columns + 1)
-        size += anchors * (len(self.tag) + _BUCKET_DIGITS + 3)
-        if size != len(data) or len(found) != len(rows) + anchors:
+        size += len(anchors) * (len(self.tag) + _BUCKET_DIGITS + 3)
+        if size != len(data) or len(found) != len(rows) + len(anchors):
             return None
         try:
             raw = bytes.fromhex(digests)
@@ -146,11 +146,11 @@ class RecordFormat(NamedTuple):
             raise FormatError(f"{where}: anchor {min(anchors)!r} is missing")
         return records
 
-    def parse_lines(self, lines: Iterable[bytes], prefix: str) -> Records:
-        """The records of some lines of the file at hash `prefix`; ValueError if malformed."""
-        records: Records = {}
-        for raw in lines:
-            self._parse_line(raw, prefix, set(), records)
+    def parse_lines(self, lines: Collection[bytes]) -> Records:
+        """The records of some lines; ValueError if one is malformed, or an anchor."""
+        records = self._parse_fast(b"\n".join(lines) + b"\n", frozenset()) if lines else {}
+        if records is None:
+            raise ValueError("a malformed line")
         return records
 
     def _parse_line(self, raw: bytes, prefix: str, anchors: set[str], records: Records) -> None:

@@ -6,6 +6,7 @@ file that turns out to be malformed is parsed whole, for its error.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -15,6 +16,8 @@ from .recordfile import RecordFormat, Records, RecordValue, edited, place
 
 ValueChange: TypeAlias = tuple[RecordValue | None, RecordValue | None]
 """A record before and after; None where there is none."""
+
+_KEY_COLUMN = re.compile(rb"\t([^\t\n]+)\t")
 
 
 def changed_records(
@@ -29,8 +32,8 @@ def changed_records(
     """
     old, new = set(before.split(b"\n")), set(after.split(b"\n"))
     try:
-        gone = form.parse_lines(old - new, prefix)
-        come = form.parse_lines(new - old, prefix)
+        gone = form.parse_lines(old - new)
+        come = form.parse_lines(new - old)
         _refuse_second_lines(come.keys() - gone.keys(), before)
         _refuse_second_lines(gone.keys() - come.keys(), after)
     except ValueError:
@@ -40,9 +43,13 @@ def changed_records(
 
 
 def _refuse_second_lines(keys: set[SampleKey], text: bytes) -> None:
-    for key in keys:
-        if b"\t%s\t" % key_text(key).encode() in text:
-            raise ValueError(f"a second record of key {key!r}")
+    if keys and not keys_in(text).isdisjoint(key_text(key).encode() for key in keys):
+        raise ValueError("a second record of a key")
+
+
+def keys_in(text: bytes) -> set[bytes]:
+    """All keys of a record file, as it writes them."""
+    return set(_KEY_COLUMN.findall(text))
 
 
 def compared(before: Records, after: Records) -> dict[SampleKey, ValueChange]:
@@ -69,13 +76,13 @@ def edited_file(
     lines = text.split(b"\n")
     if lines.pop() != b"" or len(edits) > len(lines) // 4:
         return _rewritten(form, text, prefix, edits, where)
-    grown = 0
+    grown, present = 0, keys_in(text)
     for key, value in edits.items():
         name = key_text(key)
         order = (place(name).hex(), name)
         at = bisect_left(lines, order, key=_line_order)
         found = at < len(lines) and _line_order(lines[at]) == order
-        if not found and b"\t%s\t" % name.encode() in text:
+        if not found and name.encode() in present:
             return _rewritten(form, text, prefix, edits, where)
         if found:
             grown -= 1

@@ -9,7 +9,7 @@ from ..records.commit import root_entries, write_commit
 from ..records.edits import build_tree
 from ..records.gitrepo import GitRepository, ObjectWriter, Oid
 from ..records.merge import Conflict, Merge, Settled, merge_snapshots
-from ..records.mergecommits import merge_base_snapshot, merged_code
+from ..records.mergecommits import merge_base_snapshot, merge_bases, merged_code
 from ..records.refs import branch_tip, is_ancestor, resolve
 from ..records.snapshot import Snapshot
 from ..records.worktrees import worktrees_on
@@ -96,11 +96,12 @@ def _merge_commits(
 ) -> Oid:
     git = session.git
     ours, theirs = Oid(hex=state.ours), Oid(hex=state.theirs)
-    base, disputed = merge_base_snapshot(git, session.snapshot_of, ours, theirs)
+    bases = merge_bases(git, ours, theirs)
+    base, disputed = merge_base_snapshot(git, session.snapshot_of, ours, theirs, bases)
     sides = _Sides(base, session.snapshot_of(ours), session.snapshot_of(theirs))
     resolution = Resolution(session.snapshot_of, ours, theirs, choose)
     result = merge_snapshots(*sides, resolution, disputed)
-    code = merged_code(git, ours, theirs)
+    code = merged_code(git, ours, theirs, bases)
     session.area.flush_data()
     writer = ObjectWriter(git)
     built = build_tree(sides.ours, result.edits, writer)
