@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 
 # The main job on real data: digits and photographs that scikit-learn ships.
 demo: $(STAMP)
-	$(BIN)/python -m docs.demo
+	$(BIN)/python docs/demo.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal

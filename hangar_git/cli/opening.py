@@ -1,0 +1,51 @@
+"""What a subcommand begins with: the repository the user is in, and a checkout of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..api.checkout import ReaderCheckout, WriterCheckout
+from ..api.repository import Repository
+from ..records.gitrepo import GitRepository
+
+
+def place() -> Path:
+    """Where the user is: what ``git --git-dir`` names, or the current directory."""
+    return Path(os.environ.get("GIT_DIR") or Path.cwd())
+
+
+def open_repository() -> tuple[Repository, GitRepository]:
+    """The repository the user is in, and its Git side.
+
+    Raises
+    ------
+    StateError
+        There is none that is initialized.
+    """
+    repository = Repository(place(), exists=False)
+    return repository, repository._require()
+
+
+@contextmanager
+def writing(repository: Repository, branch: str | None = None) -> Iterator[WriterCheckout]:
+    """A writer checkout for the length of the block."""
+    checkout = repository.checkout(write=True, branch=branch or "")
+    assert isinstance(checkout, WriterCheckout)
+    try:
+        yield checkout
+    finally:
+        checkout.close()
+
+
+@contextmanager
+def reading(repository: Repository, revision: str | None) -> Iterator[ReaderCheckout]:
+    """A checkout of `revision`, by default the tip of the writer branch, to read from."""
+    checkout = repository.checkout(commit=revision or "")
+    assert isinstance(checkout, ReaderCheckout)
+    try:
+        yield checkout
+    finally:
+        checkout.close()
