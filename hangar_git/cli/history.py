@@ -15,6 +15,7 @@ from ..staging.layout import Layout
 from ..staging.staged import read_staged
 from .opening import open_repository, reading
 from .output import json_option, print_json
+from .tracing import commit_line, start_of, touching
 
 _NO_COMMITS: dict[str, Any] = {
     "head": None,
@@ -27,14 +28,25 @@ _NO_COMMITS: dict[str, Any] = {
 
 @click.command(short_help="Display the commit graph.")
 @click.argument("startpoint", required=False)
+@click.option("--arrayset", help="Only commits that changed this arrayset.")
+@click.option("--sample", help="Only commits that changed this sample of --arrayset.")
 @json_option
-def log(startpoint: str | None, as_json: bool) -> None:
+def log(startpoint: str | None, arrayset: str | None, sample: str | None, as_json: bool) -> None:
     """Display commit graph starting at STARTPOINT (short-digest or name).
 
     By default it starts at the last commit to the writer branch.
     """
+    if sample is not None and arrayset is None:
+        raise click.UsageError("--sample needs --arrayset")
     repository, git = open_repository()
-    if as_json:
+    if arrayset is not None:
+        found = touching(git, start_of(git, startpoint), arrayset, sample)
+        if as_json:
+            print_json([str(commit) for commit in found])
+            return
+        for commit in found:
+            click.echo(commit_line(git, commit))
+    elif as_json:
         print_json(repository.log(commit=startpoint, return_contents=True) or _NO_COMMITS)
     elif startpoint is None and read_staged(git).commit is None:
         click.echo("No commits made")

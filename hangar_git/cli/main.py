@@ -13,12 +13,15 @@ from ..errors import HangarError
 from .arrayset import arrayset
 from .branch import branch, checkout
 from .commit import commit
+from .diff import diff
 from .exporting import export
 from .history import log, summary
 from .hooks import hook, install, sync, uninstall
 from .importing import import_
 from .init import init
+from .merge import merge, resolve, revert
 from .staging import lock, reset, status
+from .tracing import blame, restore
 
 PROGRAM = "git hangar"
 
@@ -35,7 +38,7 @@ def cli() -> None:
 
 for command in (
     init, arrayset, import_, status, commit, checkout, branch, log, summary, export, reset, lock,
-    install, uninstall, sync, hook,
+    diff, merge, resolve, revert, restore, blame, install, uninstall, sync, hook,
 ):  # fmt: skip
     cli.add_command(command)
 

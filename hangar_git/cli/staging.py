@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import click
 
+from ..records.gitrepo import GitRepository
+from ..staging.layout import Layout
+from ..staging.mergestate import MergeStateFile, conflict_id
+from ..staging.merging import stopped_conflicts
 from ..staging.staged import read_staged, set_aside_unusable
 from .changes import change_lines, changes_json
 from .opening import open_repository, writing
 from .output import json_option, print_json
+from .tracing import snapshots_of
 
 
 @click.command(short_help="Display what is staged.")
@@ -37,6 +42,7 @@ def status(as_json: bool) -> None:
     else:
         subject = git.commit(commit).message.split("\n", 1)[0]
         click.echo(f"Base commit {str(commit)[:12]} {subject}")
+    _tell_merge(git)
     if not staged.edits:
         click.echo("nothing staged")
         return
@@ -48,6 +54,21 @@ def status(as_json: bool) -> None:
             f"The data on branch {staged.branch} has moved since; these changes can be committed"
             f" to a branch at {str(commit)[:12]} only"
         )
+
+
+def _tell_merge(git: GitRepository) -> None:
+    """Tell of a merge that stopped, and of what is left to settle."""
+    state = MergeStateFile(git, Layout.of(git).merge_state).read()
+    if state is None:
+        return
+    click.echo(
+        f"Merging {state.theirs[:12]}: settle conflicts with 'git hangar resolve', then"
+        f" 'git hangar merge --continue', or end it with 'git hangar merge --abort'"
+    )
+    for conflict in stopped_conflicts(git, snapshots_of(git), state):
+        settled = state.choices.get(conflict_id(conflict))
+        note = f"  (settled: {settled.partition(':')[0]})" if settled else ""
+        click.echo(f"    {conflict}{note}")
 
 
 @click.command()

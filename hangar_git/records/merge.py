@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-from ..keys import SampleKey, key_text
+from ..keys import SampleKey, key_order, key_text
 from ..schema import FANOUTS, Schema
 from .diff import ArraysetChange, changed_arraysets, changed_metadata
 from .edits import ArraysetEdits, Edits
@@ -147,6 +147,7 @@ class _Merger:
         self._metadata()
         self._files()
         self._case_twins()
+        self._result.conflicts.sort(key=_conflict_order)
         return self._result
 
     def _settle(self, conflict: Conflict) -> Settled[Any] | None:
@@ -282,6 +283,11 @@ class _Merger:
             edits.arraysets[twin] = None
         else:
             del edits.grafts[name]
+
+
+def _conflict_order(conflict: Conflict) -> tuple[str, bool, tuple[bool, SampleKey]]:
+    key = conflict.key
+    return conflict.arrayset or "", key is not None, key_order(key if key is not None else "")
 
 
 def _twin(name: str, ours: Iterable[str], edits: Mapping[str, object]) -> str | None:

@@ -187,6 +187,16 @@ class StagingArea:
         if not self.deferred or writer.held_bytes > FLUSH_BYTES:
             self.flush()
 
+    def set_record(self, name: str, key: SampleKey, value: RecordValue | None) -> None:
+        """Stage a record whose sample is known already; None removes it."""
+        if value is None:
+            self.remove(name, key)
+            return
+        self._of(name).values[key] = value
+        self._samples.append((name, key, value))
+        if not self.deferred:
+            self.flush()
+
     def remove(self, name: str, key: SampleKey) -> None:
         """Stage the removal of a sample that is there."""
         self._write_samples()

@@ -173,8 +173,8 @@ def _path(ours: Snapshot, theirs: Snapshot, conflict: Conflict) -> str:
     return f"arraysets/{conflict.arrayset}/records/{place}"
 
 
-def conflict_error(conflicts: list[Conflict]) -> ConflictError:
-    """The error for a merge that stopped."""
+def conflict_error(conflicts: list[Conflict], what: str = "Merge") -> ConflictError:
+    """The error for a merge, or the like, that met conflicts."""
     shown = "; ".join(str(conflict) for conflict in conflicts[:5])
     more = f"; and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
-    return ConflictError(f"Merge ABORTED with conflict: {shown}{more}", conflicts)
+    return ConflictError(f"{what} ABORTED with conflict: {shown}{more}", conflicts)

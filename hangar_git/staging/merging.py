@@ -9,7 +9,7 @@ from ..records.commit import root_entries, write_commit
 from ..records.edits import build_tree
 from ..records.gitrepo import GitRepository, ObjectWriter, Oid
 from ..records.merge import Conflict, Merge, Settled, merge_snapshots
-from ..records.mergecommits import merge_base_snapshot, merge_bases, merged_code
+from ..records.mergecommits import SnapshotOf, merge_base_snapshot, merge_bases, merged_code
 from ..records.refs import branch_tip, is_ancestor, resolve
 from ..records.snapshot import Snapshot
 from ..records.worktrees import worktrees_on
@@ -129,12 +129,14 @@ def _stop(
 # -- a merge that stopped --------------------------------------------------------------------------
 
 
-def conflicts_of(git: GitRepository, session: WriteSession, state: MergeState) -> list[Conflict]:
+def stopped_conflicts(
+    git: GitRepository, snapshot_of: SnapshotOf, state: MergeState
+) -> list[Conflict]:
     """All conflicts of a stopped merge, those that a choice was made for included."""
     ours, theirs = Oid(hex=state.ours), Oid(hex=state.theirs)
-    base, disputed = merge_base_snapshot(git, session.snapshot_of, ours, theirs)
-    resolution = Resolution(session.snapshot_of, ours, theirs, None)
-    sides = (base, session.snapshot_of(ours), session.snapshot_of(theirs))
+    base, disputed = merge_base_snapshot(git, snapshot_of, ours, theirs)
+    resolution = Resolution(snapshot_of, ours, theirs, None)
+    sides = (base, snapshot_of(ours), snapshot_of(theirs))
     return merge_snapshots(*sides, resolution, disputed).conflicts
 
 
@@ -149,7 +151,10 @@ def choose_in_state(session: WriteSession, name: str, choice: str) -> None:
         It has no such conflict.
     """
     state = session.merge_state.require()
-    names = [conflict_id(conflict) for conflict in conflicts_of(session.git, session, state)]
+    names = [
+        conflict_id(conflict)
+        for conflict in stopped_conflicts(session.git, session.snapshot_of, state)
+    ]
     chosen = names if name == "*" else [name]
     if not set(chosen) <= set(names):
         raise InvalidInputError(f"the merge has no conflict {name!r}; it has {', '.join(names)}")
@@ -176,7 +181,7 @@ def continue_merge(session: WriteSession) -> Oid:
             return choice
         return Settled(None if choice == "delete" else _value(conflict, choice))
 
-    left = [c for c in conflicts_of(session.git, session, state)
+    left = [c for c in stopped_conflicts(session.git, session.snapshot_of, state)
             if conflict_id(c) not in state.choices]  # fmt: skip
     if left:
         raise conflict_error(left)

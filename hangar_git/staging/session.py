@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ..errors import DirtyStagingError, RevisionNotFoundError, StateError
 from ..failpoints import failpoint
+from ..keys import SampleKey
 from ..records.branchmove import BranchMover
 from ..records.commit import refuse_unfinished, write_commit
 from ..records.counts import RecordCounts
 from ..records.edits import Edits, build_tree
 from ..records.gitrepo import GitRepository, ObjectWriter, Oid
+from ..records.recordfile import RecordValue
 from ..records.refs import branch_tip, checked_branch_name, head_branch
 from ..records.snapshot import Snapshots
 from ..records.worktrees import git_dirs_using
@@ -118,6 +120,13 @@ class WriteSession:
     def staged_edits(self) -> Edits:
         """The staged edits that change something in the base."""
         return self.area.edits.effective(self.base)
+
+    def record(self, arrayset: str, key: SampleKey) -> RecordValue | None:
+        """The record of a sample, with the staged edits; None if there is none."""
+        edits = self.area.edits.arraysets.get(arrayset)
+        if edits is not None and (edits.fresh or key in edits.values):
+            return edits.values.get(key)
+        return self.base.arrayset(arrayset).get(key)
 
     def check(self) -> None:
         """Raise WriterLockError if the lock was taken away by force."""
