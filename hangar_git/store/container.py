@@ -20,7 +20,7 @@ from xxhash import xxh3_64_intdigest
 
 from ..digest import DIGEST_SIZE_BYTES, Digest
 from ..dtypes import canonical_json, dtype_from_json, dtype_to_json
-from ..errors import IntegrityError
+from ..errors import HangarError, IntegrityError
 from .codec import Codec
 
 CONTAINER_FORMAT = 1
@@ -61,9 +61,11 @@ class ContainerSpec:
     def from_json(cls, text: str, backend: str) -> ContainerSpec:
         """Parse what `to_json` wrote for a container of `backend`; ValueError if it is not that."""
         fields = json.loads(text)
-        spec = cls(
-            backend, fields["kind"], dtype_from_json(fields["dtype"]), Codec.parse(fields["codec"])
-        )
+        try:
+            codec = Codec.parse(fields["codec"])
+            spec = cls(backend, fields["kind"], dtype_from_json(fields["dtype"]), codec)
+        except (LookupError, TypeError, AttributeError, HangarError) as error:
+            raise ValueError(f"malformed description: {error}") from error
         if spec.to_json() != text:
             raise ValueError(f"not a container of backend {backend}, format {CONTAINER_FORMAT}")
         return spec

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from ..errors import HangarError, StateError
+from ..errors import StateError
 from .codec import SHUFFLES, Codec
 from .container import (
     Backend,
@@ -62,8 +62,6 @@ class Hdf5Backend(Backend):
                 expected = int(file.attrs["table_checksum"])
             if stored_checksum(spec, groups) != expected:
                 raise ValueError("its table does not match its checksum")
-        except HangarError:
-            raise
         except Exception as error:  # h5py raises nearly every builtin type on damaged files
             raise damaged(path, error) from error
         return spec, groups

@@ -8,13 +8,14 @@ An ``.npy`` file of shape (n, *sample shape), then a footer that `np.load` ignor
 
 from __future__ import annotations
 
+import math
 import os
 import struct
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.lib import format as npy_format
 
 from ..digest import DIGEST_SIZE_BYTES
 from .codec import NONE
@@ -41,15 +42,11 @@ class NpyBackend(Backend):
     def write(self, file: BinaryIO, spec: ContainerSpec, groups: list[Group]) -> None:
         (group,) = groups
         digests, checksums = group.table()
-        npy_format.write_array_header_1_0(
-            file,
-            {
-                "descr": npy_format.dtype_to_descr(spec.dtype),
-                "fortran_order": False,
-                "shape": (len(group.digests), *group.shape),
-            },
-        )
-        file.write(b"".join(group.chunks))
+        samples = np.frombuffer(b"".join(group.chunks), spec.dtype)
+        with warnings.catch_warnings():
+            # Field names beyond Latin-1 take a newer header; numpy warns that old ones cannot read.
+            warnings.simplefilter("ignore", UserWarning)
+            np.save(file, samples.reshape(-1, *group.shape), allow_pickle=False)
         spec_json = spec.to_json()
         footer = b"".join(
             [_MAGIC, spec_json.encode(), b"\0", digests.tobytes(), checksums.tobytes()]
@@ -60,37 +57,33 @@ class NpyBackend(Backend):
         file.write(footer + _END.pack(checksum, len(footer) + _END.size, _MAGIC))
 
     def scan(self, path: Path) -> tuple[ContainerSpec, list[StoredGroup]]:
-        with path.open("rb") as file:
-            try:
-                version = npy_format.read_magic(file)
-                if version != (1, 0):
-                    raise ValueError(f"npy version {version}")
-                shape, _, dtype = npy_format.read_array_header_1_0(file)
-                start = file.tell()
+        try:
+            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+            with path.open("rb") as file:
+                dtype, (n, *sample_shape), start = loaded.dtype, loaded.shape, loaded.offset
                 size = file.seek(0, os.SEEK_END)
                 file.seek(size - _END.size)
                 checksum, footer_size, magic = _END.unpack(file.read(_END.size))
-                n, *sample_shape = shape
-                sample_size = dtype.itemsize * int(np.prod(sample_shape))
+                sample_size = dtype.itemsize * math.prod(sample_shape)
                 if magic != _MAGIC or start + n * sample_size + footer_size != size:
                     raise ValueError("its size does not fit its header")
                 file.seek(size - footer_size)
                 footer = file.read(footer_size - _END.size)
-                table = n * (DIGEST_SIZE_BYTES + 8)
-                spec = ContainerSpec.from_json(footer[len(_MAGIC) : -table - 1].decode(), self.code)
-                digests = np.frombuffer(footer[-table : -8 * n], np.uint8)
-                group = StoredGroup(
-                    shape=tuple(sample_shape),
-                    samples_per_chunk=1,
-                    offsets=start + sample_size * np.arange(n, dtype=np.uint64),
-                    lengths=np.full(n, sample_size, np.uint64),
-                    digests=digests.reshape(n, DIGEST_SIZE_BYTES),
-                    checksums=np.frombuffer(footer[-8 * n :], "<u8"),
-                )
-                if stored_checksum(spec, [group]) != checksum:
-                    raise ValueError("its table does not match its checksum")
-                if spec.dtype != dtype or spec.codec != NONE:
-                    raise ValueError("its header does not match its footer")
-            except (ValueError, OSError, struct.error, EOFError) as error:
-                raise damaged(path, error) from error
+            table = n * (DIGEST_SIZE_BYTES + 8)
+            spec = ContainerSpec.from_json(footer[len(_MAGIC) : -table - 1].decode(), self.code)
+            digests = np.frombuffer(footer[-table : -8 * n], np.uint8)
+            group = StoredGroup(
+                shape=tuple(sample_shape),
+                samples_per_chunk=1,
+                offsets=start + sample_size * np.arange(n, dtype=np.uint64),
+                lengths=np.full(n, sample_size, np.uint64),
+                digests=digests.reshape(n, DIGEST_SIZE_BYTES),
+                checksums=np.frombuffer(footer[-8 * n :], "<u8"),
+            )
+            if stored_checksum(spec, [group]) != checksum:
+                raise ValueError("its table does not match its checksum")
+            if spec.dtype != dtype or spec.codec != NONE:
+                raise ValueError("its header does not match its footer")
+        except Exception as error:  # numpy raises nearly every builtin type on damaged headers
+            raise damaged(path, error) from error
         return spec, [group]
