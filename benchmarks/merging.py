@@ -11,11 +11,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from main_job import new_repository, write_all  # noqa: E402
-from report import Report, Row, best, git_bytes, scratch, timed  # noqa: E402
-from workloads import load  # noqa: E402
+from main_job import new_repository, write_all
+from report import Report, Row, best, git_bytes, scratch, timed
+from workloads import load
 
-from hangar_git import Repository  # noqa: E402
+from hangar_git import Repository
 
 
 def branches(repo: Repository, data: np.ndarray, n: int, changes: int) -> None:

@@ -114,3 +114,11 @@ def reader(repo):
     checkout = repo.checkout()
     yield checkout
     close(checkout)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the figures that tests measured, which workers cannot."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "figure":
+                terminalreporter.write_line(value)

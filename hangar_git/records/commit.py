@@ -52,16 +52,14 @@ def write_commit(
     code
         Everything else, as root tree entries; by default as in the first parent.
     """
-    signature = git.signature()
+    author, committer = git.signature("AUTHOR"), git.signature("COMMITTER")
     root = dict(code) if code is not None else {}
     if code is None and parents:
         root = git.read_tree(git.commit(parents[0]).tree_id)
     tree = writer.tree(root_entries(root, hangar_tree))
     writer.flush()
     failpoint("commit.objects-written")
-    text: object = git.pygit2.create_commit_string(
-        signature, signature, message, tree, list(parents)
-    )
+    text: object = git.pygit2.create_commit_string(author, committer, message, tree, list(parents))
     commit = writer.commit(str(text).encode())
     writer.flush()
     return commit

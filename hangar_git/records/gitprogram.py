@@ -45,5 +45,11 @@ def run_git(
         raise StateError("the git program was not found; install Git 2.30 or later") from error
     if check and done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise StateError(f"git {arguments[0]} failed: {said[-1] if said else done.returncode}")
+        options = {i + 1 for i, argument in enumerate(arguments) if argument == "-c"}
+        command = next(
+            argument
+            for i, argument in enumerate(arguments)
+            if i not in options and not argument.startswith("-")
+        )
+        raise StateError(f"git {command} failed: {said[-1] if said else done.returncode}")
     return done

@@ -162,14 +162,29 @@ class GitRepository:
             raise NotFoundError(f"{oid} is not a commit")
         return found
 
-    def signature(self) -> pygit2.Signature:
-        """Name, email and time for a new commit, as Git is configured."""
-        try:
-            return self.pygit2.default_signature
-        except KeyError as error:
+    def signature(self, role: str) -> pygit2.Signature:
+        """Name, email and time for a new commit, as Git takes them.
+
+        Parameters
+        ----------
+        role
+            ``AUTHOR`` or ``COMMITTER``: of the environment variables that go before configuration.
+        """
+        name, email = (
+            os.environ.get(f"GIT_{role}_{what.upper()}") or self._config(f"user.{what}")
+            for what in ("name", "email")
+        )
+        if not name or not email:
             raise InvalidInputError(
                 "Git does not know who you are: git config user.name NAME, and user.email EMAIL"
-            ) from error
+            )
+        return pygit2.Signature(name, email)
+
+    def _config(self, name: str) -> str | None:
+        try:
+            return self.pygit2.config[name]
+        except KeyError:
+            return None
 
 
 @contextmanager

@@ -155,6 +155,8 @@ class IndexUpdate:
         top = self.worktree.workdir
         changed = [path for path, _, after in changes if after is not None]
         removed = [path for path, _, after in changes if after is None]
+        skipped = self._skipped()
+        changed = [path for path in changed if path not in skipped]
         for path in removed:
             if (top / path).is_symlink() or not (top / path).is_dir():
                 (top / path).unlink(missing_ok=True)
@@ -176,6 +178,15 @@ class IndexUpdate:
         self._new_index.rename(self._index)
         failpoint("commit.index-renamed")
         self.unlock()
+
+    def _skipped(self) -> set[str]:
+        """Paths that a sparse checkout leaves out of the worktree."""
+        done = self._git("config", "--type=bool", "core.sparseCheckout")
+        if done.stdout.strip() != b"true":
+            return set()
+        listed = self._git("ls-files", "-t", "-z", index=self._new_index, check=True).stdout
+        rows = listed.decode(errors="surrogateescape").split("\0")
+        return {row[2:] for row in rows if row.startswith("S ")}
 
     def _git(
         self, *arguments: str, index: Path | None = None, stdin: bytes | None = None,
