@@ -92,7 +92,8 @@ def post_commit(git: GitRepository, _: Sequence[str]) -> int:
 
 def post_checkout(git: GitRepository, arguments: Sequence[str]) -> int:
     """The writer branch follows ``git switch`` while nothing is staged."""
-    if list(arguments[2:3]) == ["1"]:
+    # A worktree that is just made has no former commit: nobody switched in it.
+    if list(arguments[2:3]) == ["1"] and arguments[0].strip("0"):
         _follow(git)
     return 0
 

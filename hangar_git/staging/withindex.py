@@ -94,8 +94,8 @@ def settle_after_commit(git: GitRepository) -> None:
     commit = head_commit(git)
     if commit is None:
         return
-    parents = git.commit(commit).parent_ids
-    before = git.hangar_tree(parents[0]) if parents else None
+    former = _former_head(git, commit)
+    before = git.hangar_tree(former)
     changes = data_changes(git, before, git.hangar_tree(commit))
     if not changes:
         return
@@ -109,6 +109,15 @@ def settle_after_commit(git: GitRepository) -> None:
     if changed:
         _git(git, None, "checkout-index", "-f", "-u", "-q", "-z", "--stdin",
              stdin="\0".join(changed).encode())  # fmt: skip
+
+
+def _former_head(git: GitRepository, commit: Oid) -> Oid | None:
+    """The commit that HEAD was at before it came to `commit`: after an amend, not its parent."""
+    done = _git(git, None, "rev-parse", "--quiet", "--verify", "HEAD@{1}^{commit}", check=False)
+    if done.returncode == 0:
+        return Oid(hex=done.stdout.decode().strip())
+    parents = git.commit(commit).parent_ids
+    return parents[0] if parents else None
 
 
 def data_changes(git: GitRepository, before: Oid | None, after: Oid | None) -> list[FileChange]:
