@@ -84,6 +84,13 @@ class WriterLock:
     def release(self) -> None:
         """Give the lock back; again and again does no harm."""
         if self._fd >= 0:
+            # Not by closing alone: a child that was just forked may not have closed its copy yet.
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Close this process's copy of the lock."""
+        if self._fd >= 0:
             self._close()
         self._fd, self._stat = -1, None
         _held.discard(self)
@@ -104,7 +111,7 @@ _held: weakref.WeakSet[WriterLock] = weakref.WeakSet()
 def _close_after_fork() -> None:
     # The child would share the parent's lock and keep it alive after the parent's death.
     for lock in list(_held):
-        lock.release()
+        lock._forget()
 
 
 os.register_at_fork(after_in_child=_close_after_fork)
