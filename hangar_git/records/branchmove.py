@@ -74,18 +74,24 @@ class BranchMover:
                 update.lock()
             move_ref(self._git, HEADS + branch, old, new, why)
         except BaseException as error:
-            for update in updates:
-                update.unlock()
-            remove_file(self._path)
-            if isinstance(error, OSError) and not isinstance(error, HangarError):
-                raise StorageError.of(error, f"moving branch {branch!r}") from error
-            raise
+            # An error after the ref moved, of an fsync of its directory, cannot undo that.
+            if not isinstance(error, OSError) or branch_tip(self._git, branch) != new:
+                self._undo(updates)
+                if isinstance(error, OSError) and not isinstance(error, HangarError):
+                    raise StorageError.of(error, f"moving branch {branch!r}") from error
+                raise
+            log.warning("branch %s moved, but perhaps not durably: %s", branch, error)
         failpoint("commit.ref-moved")
         try:
             self._install(updates, changes)
         except (HangarError, OSError) as error:
             # The commit stands, and the next writer finishes what was written down.
             log.warning("branch %s moved, but its worktree is not up to date: %s", branch, error)
+
+    def _undo(self, updates: list[IndexUpdate]) -> None:
+        for update in updates:
+            update.unlock()
+        remove_file(self._path)
 
     def _write_down(
         self, branch: str, old: Oid | None, new: Oid, updates: list[IndexUpdate]

@@ -62,6 +62,7 @@ class StagingArea:
         self._new_data_bytes = 0
         self._schemas: dict[str, Schema] = {}
         self._compacted_bytes = 0
+        self._is_outdated = False
         self.branch: str | None = None
         self.base: Oid | None = None
         self.edits = Edits()
@@ -131,13 +132,26 @@ class StagingArea:
     # -- edits ---------------------------------------------------------------------------------
 
     def begin(self, branch: str, base: Oid | None) -> None:
-        """Start over: no edits, on `branch` at commit `base`."""
+        """Start over: no edits, on `branch` at commit `base`.
+
+        Raises
+        ------
+        StorageError
+            The disk refused. It is so all the same; the journal is written anew with what comes.
+        """
         self.edits = Edits()
         self.committing = None
         self.branch, self.base = branch, base
+        self._is_outdated = True
+        self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Make the journal say what is staged now, and nothing else."""
         self._schemas.clear()
         self._forget_unwritten()
         self._journal.replace(self._dump())
+        self._compacted_bytes = self._journal.size_bytes
+        self._is_outdated = False
 
     def create(self, name: str, schema: Schema) -> None:
         """Stage a new arrayset, in place of one that is staged for removal if there is one."""
@@ -262,6 +276,8 @@ class StagingArea:
             The disk refused; the edits are still staged, and flushing again may succeed.
         """
         failpoint("staging.added")
+        if self._is_outdated:
+            self._compact()
         if self._new_data_bytes > _JOURNAL_DATA_BYTES:
             self._store.flush()
             self._new_data.clear()
@@ -303,10 +319,7 @@ class StagingArea:
     def _compact(self) -> None:
         """Put the journal's samples into containers, and keep its edits alone."""
         self._store.flush()
-        self._schemas.clear()
-        self._forget_unwritten()
-        self._journal.replace(self._dump())
-        self._compacted_bytes = self._journal.size_bytes
+        self._rewrite()
 
     def _dump(self) -> bytes:
         """A batch that makes these edits from none."""

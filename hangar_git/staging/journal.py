@@ -146,8 +146,11 @@ class Journal:
 
     def sync(self) -> None:
         """Put the journal on stable storage."""
-        if self._fd >= 0:
-            os.fsync(self._fd)
+        try:
+            if self._fd >= 0:
+                os.fsync(self._fd)
+        except OSError as error:
+            raise StorageError.of(error, f"writing {self._path}") from error
 
     def close(self) -> None:
         """Release the file."""

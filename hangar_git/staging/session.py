@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import DirtyStagingError, RevisionNotFoundError, StateError
+import logging
+
+from ..errors import DirtyStagingError, RevisionNotFoundError, StateError, StorageError
 from ..failpoints import failpoint
 from ..keys import SampleKey
 from ..records.branchmove import BranchMover
@@ -21,6 +23,8 @@ from .lock import WriterLock
 from .mergestate import MergeStateFile
 from .staged import is_committed
 from .writerbranch import WriterBranchFile
+
+log = logging.getLogger(__name__)
 
 
 class WriteSession:
@@ -167,7 +171,7 @@ class WriteSession:
         self._mover.move(branch, tip, new, f"hangar commit: {summary}")
         self.base = self.base.at(built.oid)
         self.base.remember_counts(built.counts)
-        area.begin(branch, new)
+        self._begin(new)
         failpoint("commit.staging-cleared")
         return new
 
@@ -185,7 +189,16 @@ class WriteSession:
         self.check()
         self._mover.move(self.branch, branch_tip(self.git, self.branch), new, why)
         self.base = self.snapshot_of(new)
-        self.area.begin(self.branch, new)
+        self._begin(new)
+
+    def _begin(self, tip: Oid) -> None:
+        """Start over at `tip`, which the branch is at already."""
+        try:
+            self.area.begin(self.branch, tip)
+        except StorageError as error:
+            # The commit stands. The journal says which tree it was to hold, so that whoever reads
+            # it next drops what it stages.
+            log.warning("%s was committed, but staging is not cleared yet: %s", tip, error)
 
     def reset(self) -> Oid | None:
         """Drop all staged edits; the commit the branch is at.
