@@ -82,7 +82,9 @@ def written(tmp_path_factory):
     write["crops"]["staged"] = np.full((2, 2), 102, "u1")
     write.metadata["staged"] = "yes"
     write.close()
-    return path, commit, expected
+    # LMDB refuses to open a file twice in one process.
+    copy = shutil.copytree(path, path.with_name("copy"))
+    return copy, commit, expected
 
 
 def test_the_reader_does_not_import_the_package():
