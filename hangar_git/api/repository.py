@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import (
     HangarError,
     InvalidInputError,
-    NotPermittedError,
     ReadOnlyError,
-    RevisionNotFoundError,
     StateError,
 )
 from ..records import refs
@@ -20,25 +18,18 @@ from ..records.counts import RecordCounts
 from ..records.gitprogram import run_git
 from ..records.gitrepo import HANGAR_DIR, GitRepository, Oid
 from ..records.snapshot import Snapshots
-from ..records.worktrees import worktrees_on
 from ..staging.journal import Journal
 from ..staging.layout import Layout
-from ..staging.lock import WriterLock, force_release
+from ..staging.lock import force_release
 from ..staging.resolving import Chooser, Policy
 from ..staging.session import WriteSession
 from ..staging.writerbranch import WriterBranchFile
 from ..store.store import Store
+from .branches import BranchHead, create_branch, remove_branch
 from .checkout import ReaderCheckout, WriterCheckout
 from .diff import DiffAndConflicts, commit_diff
 from .history import log_contents, log_lines, summary_lines
 from .initializing import disk_usage, is_initialized, remove_data, write_initial_files
-
-
-class BranchHead(NamedTuple):
-    """A branch, and the commit it is at."""
-
-    name: str
-    digest: str
 
 
 class InvalidPathError(HangarError, NotADirectoryError):
@@ -261,15 +252,7 @@ class Repository:
             There is no commit yet.
         """
         git = self._require()
-        refs.checked_branch_name(name)
-        if base_commit is None:
-            base = refs.branch_tip(git, self._writer_branch(git))
-            if base is None:
-                raise StateError("a branch starts at a commit, and there is none yet")
-        else:
-            base = refs.resolve(git, base_commit)
-        refs.create_branch(git, name, base)
-        return BranchHead(name, str(base))
+        return create_branch(git, name, base_commit, self._writer_branch(git))
 
     def remove_branch(self, name: str, *, force_delete: bool = False) -> BranchHead:
         """Remove a branch; the commits stay.
@@ -291,35 +274,7 @@ class Repository:
             Its commits are in no other branch, and `force_delete` is not set.
         """
         git = self._require()
-        local = [n for n in refs.list_branches(git) if refs.HEADS + n in git.pygit2.references]
-        if name not in local:
-            raise RevisionNotFoundError(f"no local branch {name!r}")
-        if len(local) == 1:
-            raise NotPermittedError(f"branch {name!r} is the only one, and cannot be removed")
-        lock = WriterLock(Layout.of(git).lock)
-        lock.acquire()
-        try:
-            if name == self._writer_branch(git):
-                raise NotPermittedError(
-                    f"branch {name!r} is the writer branch; 'git hangar checkout' another first"
-                )
-            if worktrees := worktrees_on(git, name):
-                raise NotPermittedError(f"branch {name!r} is checked out in {worktrees[0].workdir}")
-            tip = refs.require_tip(git, name)
-            if not force_delete and not self._is_merged(git, name, tip):
-                raise StateError(
-                    f"The branch {name} is not fully merged. If you are sure you want to delete"
-                    f" it, re-run with force-remove parameter set."
-                )
-            refs.remove_branch(git, name)
-        finally:
-            lock.release()
-        return BranchHead(name, str(tip))
-
-    @staticmethod
-    def _is_merged(git: GitRepository, name: str, tip: Oid) -> bool:
-        others = (n for n in refs.list_branches(git) if n != name)
-        return any(refs.is_ancestor(git, tip, refs.require_tip(git, n)) for n in others)
+        return remove_branch(git, name, lambda: self._writer_branch(git), force=force_delete)
 
     def force_release_writer_lock(self) -> bool:
         """Take the writer lock away from whoever holds it, who then fails at the next write.
