@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
@@ -24,7 +26,10 @@ from hangar_git import Repository
 
 # `git hangar` is git-hangar, which is installed beside this Python.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-FIXED = [3, 14, 159]
+INVERTED = [3, 14, 159]
+
+Array: TypeAlias = NDArray[Any]
+Samples: TypeAlias = dict[Any, Array]
 
 
 def main() -> None:
@@ -42,14 +47,49 @@ def main() -> None:
 def demonstrate(place: Path) -> None:
     """Write, change, and read back, in a new repository at `place`."""
     scans = load_digits()
-    digits, labels = scans.images.astype(np.uint8), scans.target
+    digits, labels = scans.images.astype(np.uint8), scans.target.reshape(-1, 1)
     photos = dict(zip(["china", "flower"], load_sample_images().images, strict=True))
-    files = place / "incoming"
-    files.mkdir()
-    np.save(files / "digits.npy", digits)
-    for name, photo in photos.items():
-        Image.fromarray(photo).save(files / f"{name}.png")
+    original = {
+        "digits": dict(enumerate(digits)),
+        "labels": dict(enumerate(labels)),
+        "photos": photos,
+    }
+    cleaned = {
+        "digits": original["digits"] | {number: 16 - digits[number] for number in INVERTED},
+        "labels": original["labels"],
+        "photos": photos | {"china": np.ascontiguousarray(photos["china"][50:250, 100:400])},
+    }
+    write_files(place / "incoming", digits, photos)
+    begin(place)
+    first_commit(place, original["labels"])
+    change_on_a_branch(place, cleaned)
 
+    heading("Both versions are there, bit by bit")
+    for branch, expected in (("main", original), ("cleaned", cleaned)):
+        compare(place, branch, expected)
+
+    heading("What is stored")
+    run(place, "git hangar arrayset list")
+    run(place, "git log --oneline --shortstat")
+    run(place, "git count-objects -H")
+    for file in sorted((place / ".git" / "hangar" / "containers").rglob("*.*")):
+        print(f"{file.relative_to(place)}: {file.stat().st_size:,} bytes")
+    size_bytes = digits.nbytes + labels.nbytes + sum(photo.nbytes for photo in photos.values())
+    print(f"(arrays of the first commit: {size_bytes:,} bytes)")
+    run(place, "git fsck --strict")
+    run(place, "git diff --exit-code --stat HEAD")
+
+
+def write_files(directory: Path, digits: Array, photos: Samples) -> None:
+    """Make the files that are to be imported."""
+    directory.mkdir()
+    np.save(directory / "digits.npy", digits)
+    for name, photo in photos.items():
+        Image.fromarray(photo).save(directory / f"{name}.png")
+
+
+def begin(place: Path) -> None:
+    """Make a repository of code, and let data into it."""
     heading("A Git repository with code; data joins it")
     run(place, "git init --quiet --initial-branch=main")
     run(place, "git hangar init --name Ada --email ada@example.com")
@@ -57,81 +97,54 @@ def demonstrate(place: Path) -> None:
     run(place, "git add train.py")
     run(place, "git commit --quiet -m 'Code to train with'")
 
-    heading("Files from the command line, arrays from Python: one commit")
+
+def first_commit(place: Path, labels: Samples) -> None:
+    """Stage files by the command, and arrays by the Python API; commit both."""
+    heading("Files from the command line and arrays from Python, in one commit")
     run(place, "git hangar arrayset create digits UINT8 8 8")
     run(place, "git hangar arrayset create photos UINT8 1000 1000 3 --variable-shape")
     run(place, "git hangar import digits incoming/digits.npy")
     run(place, "git hangar import photos incoming/china.png incoming/flower.png")
-    repo = Repository(place)
-    print(">>> with co.arraysets.init_arrayset('labels', shape=(1,), dtype=int) as aset: ...")
-    co = repo.checkout(write=True)
-    with co.arraysets.init_arrayset("labels", shape=(1,), dtype=labels.dtype) as aset:
-        for number, label in enumerate(labels):
-            aset[number] = np.array([label])
+    shutil.rmtree(place / "incoming")
+    print(">>> co = Repository('.').checkout(write=True)")
+    print(">>> co.arraysets.init_arrayset('labels', prototype=label)[0] = label   # and so on")
+    co = Repository(place).checkout(write=True)
+    with co.arraysets.init_arrayset("labels", prototype=labels[0]) as aset:
+        for number, label in labels.items():
+            aset[number] = label
     co.metadata["source"] = "scikit-learn"
     co.close()
     run(place, "git hangar commit -m 'Digits, labels and photographs'")
-    shutil.rmtree(files)
 
+
+def change_on_a_branch(place: Path, cleaned: dict[str, Samples]) -> None:
+    """Commit other values of a few samples to another branch."""
     heading("A branch, with some samples changed")
     run(place, "git hangar branch create cleaned")
     run(place, "git hangar checkout cleaned")
-    print(">>> co['digits', 3] = 16 - co['digits', 3]   # and two more; and a photo cropped")
-    co = repo.checkout(write=True)
-    for number in FIXED:
-        co["digits", number] = 16 - digits[number]
-    co["photos", "china"] = np.ascontiguousarray(photos["china"][50:250, 100:400])
+    print(">>> co['digits', 3] = 16 - co['digits', 3]   # and two more; and a photo is cropped")
+    co = Repository(place).checkout(write=True)
+    for number in INVERTED:
+        co["digits", number] = cleaned["digits"][number]
+    co["photos", "china"] = cleaned["photos"]["china"]
     co.close()
     run(place, "git hangar status")
     run(place, "git hangar commit -m 'Invert three digits, crop a photograph'")
     run(place, "git hangar log")
 
-    heading("Both versions are there, bit by bit")
-    for branch, is_clean in (("main", False), ("cleaned", True)):
-        expected = digits.copy()
-        if is_clean:
-            expected[FIXED] = 16 - expected[FIXED]
-        china = photos["china"][50:250, 100:400] if is_clean else photos["china"]
-        compare(repo, branch, expected, labels, {**photos, "china": china})
 
-    heading("What is stored")
-    run(place, "git hangar arrayset list")
-    run(place, "git log --shortstat --format='%h %an: %s'")
-    run(place, "git count-objects -H")
-    containers = sorted((place / ".git" / "hangar" / "containers").rglob("*.*"))
-    for file in containers:
-        print(f"{file.relative_to(place)}: {file.stat().st_size:,} bytes")
-    size_bytes = digits.nbytes + labels.nbytes + sum(photo.nbytes for photo in photos.values())
-    print(f"(the arrays of the first commit: {size_bytes:,} bytes)")
-    run(place, "git status --short")
-    run(place, "git fsck --strict")
-
-
-def compare(
-    repo: Repository,
-    branch: str,
-    digits: np.ndarray,
-    labels: np.ndarray,
-    photos: dict[str, np.ndarray],
-) -> None:
+def compare(place: Path, branch: str, expected: dict[str, Samples]) -> None:
     """End the program unless `branch` holds exactly these arrays."""
-    co = repo.checkout(branch=branch)
-    expected = {
-        "digits": dict(enumerate(digits)),
-        "labels": {number: np.array([label]) for number, label in enumerate(labels)},
-        "photos": photos,
-    }
+    co = Repository(place).checkout(branch=branch)
     for name, samples in expected.items():
-        aset = co[name]
-        if set(aset.keys()) != set(samples):
+        if set(co[name].keys()) != set(samples):
             sys.exit(f"{branch}: {name} holds other samples than were committed")
         for key, array in samples.items():
-            got = aset[key]
-            if (got.dtype, got.shape) != (array.dtype, array.shape) or (
-                got.tobytes() != array.tobytes()
-            ):
+            got = co[name, key]
+            same_type = (got.dtype, got.shape) == (array.dtype, array.shape)
+            if not same_type or got.tobytes() != array.tobytes():
                 sys.exit(f"{branch}: sample {key!r} of {name} is not what was committed")
-    count = sum(map(len, expected.values()))
+    count = sum(len(samples) for samples in expected.values())
     print(f"{branch} at {co.commit_hash[:12]}: {count:,} samples equal to the originals")
     co.close()
 
@@ -144,7 +157,8 @@ def heading(text: str) -> None:
 def run(place: Path, command: str) -> None:
     """Show a command and what it prints; end the program if it fails."""
     print(f"$ {command}", flush=True)
-    done = subprocess.run(shlex.split(command), cwd=place, env={**os.environ, "PATH": PATH})
+    environment = {**os.environ, "PATH": PATH}
+    done = subprocess.run(shlex.split(command), cwd=place, env=environment, check=False)
     if done.returncode != 0:
         sys.exit(f"{command!r} failed with exit code {done.returncode}")
 
