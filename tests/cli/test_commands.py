@@ -167,10 +167,17 @@ def test_a_mistake_is_one_line(arguments, says, filled):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nope"], ["arrayset", "create", "x", "UINT9", "2"], ["merge"], ["arrayset", "create", "x", "UINT8", "0"], ["log", "--sample", "a"],
-     ["resolve", "images"], ["branch"]],
+    [
+        ["nope"],
+        ["arrayset", "create", "x", "UINT9", "2"],
+        ["arrayset", "create", "x", "UINT8", "0"],
+        ["merge"],
+        ["log", "--sample", "a"],
+        ["resolve", "images"],
+        ["branch"],
+    ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_a_malformed_command_is_a_usage_error(arguments, filled):
     filled.fails(*arguments, code=2)
 

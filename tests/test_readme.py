@@ -1,0 +1,35 @@
+"""The README's code runs as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+TEXT = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_the_python_block_runs(tmp_path):
+    (code,) = blocks("python")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("7 0\n* ")
+    assert "first version" in done.stdout
+
+
+def test_the_console_block_runs(tmp_path):
+    (lines,) = blocks("console")
+    script = "\n".join(line.removeprefix("$ ") for line in lines.splitlines())
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, env=os.environ | {"PATH": path},
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "first patient" in done.stdout
+    assert list((tmp_path / "scans" / "out").rglob("*.npy"))
