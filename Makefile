@@ -34,6 +34,7 @@ type: $(STAMP)
 # Figures against their targets, with floors measured in the same run.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/merging.py
 
 # What CI runs.
 check: lint type test

@@ -181,6 +181,8 @@ class IndexUpdate:
 
     def _skipped(self) -> set[str]:
         """Paths that a sparse checkout leaves out of the worktree."""
+        if not (self.worktree.git_dir / "info" / "sparse-checkout").exists():
+            return set()
         done = self._git("config", "--type=bool", "core.sparseCheckout")
         if done.stdout.strip() != b"true":
             return set()
