@@ -69,9 +69,18 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Settled(Generic[V]):
-    """The value that settles a conflict; None removes what it is about."""
+    """What settles a conflict.
+
+    Parameters
+    ----------
+    value
+        The value to take; None removes what the conflict is about.
+    side
+        Whose it is, if that was chosen: arraysets of one schema can hold other samples.
+    """
 
     value: V | None
+    side: Literal["ours", "theirs", "base"] | None = None
 
 
 Resolver: TypeAlias = Callable[[Conflict], Settled[Any] | None]
@@ -184,10 +193,13 @@ class _Merger:
         ):
             kind, reason = _schema_conflict(base, our, their)
             settled = self._settle(Conflict(kind, name, None, base, our, their, reason))
-            if settled is not None and settled.value == their:
-                self._take(name, self._theirs)
-            elif settled is not None and settled.value != our:
-                self._take(name, self._base)
+            if settled is not None:
+                value = settled.value
+                side = settled.side or (
+                    "theirs" if value == their else "ours" if value == our else "base"
+                )
+                if side != "ours":
+                    self._take(name, self._theirs if side == "theirs" else self._base)
             return
         schema = _merged_schema(base, our, their)
         if schema is None:

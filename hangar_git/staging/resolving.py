@@ -71,11 +71,12 @@ class Resolution:
             return choice
         if choice == "newest":
             choice = self._newest_side(conflict)
-        if choice not in ("ours", "theirs", "base"):
-            raise InvalidInputError(
-                f"a conflict is settled by one of {', '.join(POLICIES)} or a value, not {choice!r}"
-            )
-        return Settled(getattr(conflict, str(choice)))
+        match choice:
+            case "ours" | "theirs" | "base":
+                return Settled(getattr(conflict, choice), choice)
+        raise InvalidInputError(
+            f"a conflict is settled by one of {', '.join(POLICIES)} or a value, not {choice!r}"
+        )
 
     def _newest_side(self, conflict: Conflict) -> str | None:
         """The side whose last commit that touched the sample is the later one.
