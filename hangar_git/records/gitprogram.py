@@ -42,7 +42,7 @@ def run_git(
             ["git", *arguments], input=stdin, capture_output=True, cwd=workdir, env=env, check=False
         )
     except FileNotFoundError as error:
-        raise StateError("the git program was not found; install Git 2.30 or later") from error
+        raise StateError("the git program was not found; install Git 2.38 or later") from error
     if check and done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         options = {i + 1 for i, argument in enumerate(arguments) if argument == "-c"}

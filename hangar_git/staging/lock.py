@@ -59,6 +59,7 @@ class WriterLock:
             ) from error
         self._fd, self._stat = fd, os.fstat(fd)
         self._close = weakref.finalize(self, os.close, fd)
+        self._close.atexit = False  # checkouts are closed at exit, and need it until then
         if not self.is_held():  # replaced between open and lock
             self.release()
             return False

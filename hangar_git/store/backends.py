@@ -61,8 +61,8 @@ def parse_backend_opts(backend_opts: object, schema: Schema) -> tuple[str, dict[
 
 def chosen_backend(schema: Schema) -> str:
     """The backend for samples of `schema`: as it hints, else by size and shape."""
-    if schema.backend is not None:
-        return schema.backend
+    if schema.backend in BACKENDS and (schema.backend == "00" or not schema.variable_shape):
+        return str(schema.backend)
     if schema.variable_shape:
         return "00"
     return "10" if _sample_size_bytes(schema) <= _TINY_BYTES else "01"
@@ -70,9 +70,17 @@ def chosen_backend(schema: Schema) -> str:
 
 def chosen_codec(schema: Schema) -> Codec:
     """The codec for samples of `schema`, before the first of them was tried."""
-    if schema.backend_opts is not None:
-        return Codec.parse(schema.backend_opts)
-    return NONE if chosen_backend(schema) == "10" else DEFAULT_CODEC
+    return hinted_codec(schema) or (NONE if chosen_backend(schema) == "10" else DEFAULT_CODEC)
+
+
+def hinted_codec(schema: Schema) -> Codec | None:
+    """The codec that `schema` hints at; None without a hint, or with one of another version."""
+    if chosen_backend(schema) == "10":
+        return NONE
+    try:
+        return None if schema.backend_opts is None else Codec.parse(schema.backend_opts)
+    except InvalidInputError:
+        return None
 
 
 def _sample_size_bytes(schema: Schema) -> int:

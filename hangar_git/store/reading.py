@@ -69,7 +69,7 @@ class SampleReader:
         if locator is None:
             locator = self._locate(digest)
         _, number, length, place, checksum = LOCATOR.unpack(locator)
-        container = self._containers.get(number) or self._open(number, locator, digest)
+        container = self._containers.get(number) or self._open(number, digest)
         index, offset = place & 0xFFFF, place >> 16
         size = dtype.itemsize
         for dimension in shape:
@@ -104,6 +104,8 @@ class SampleReader:
             locator = self._index.get(digest)
             if locator is None:
                 raise DataNotLocalError(f"data of digest {digest.hex()} is not on this machine")
+        if len(locator) != LOCATOR.size or locator[0] != LOCATOR_VERSION:
+            raise IntegrityError(f"index: malformed locator of digest {digest.hex()}")
         self._locators[digest] = locator
         return locator
 
@@ -124,12 +126,8 @@ class SampleReader:
             self._chunks_size -= len(chunks.pop(next(iter(chunks)), b""))
         return chunk
 
-    def _open(self, number: int, locator: bytes, digest: Digest) -> _OpenContainer:
-        """Open container `number`, of which `locator` is the first to be read."""
-        if locator[0] != LOCATOR_VERSION:
-            raise IntegrityError(
-                f"locator version {locator[0]} of digest {digest.hex()} is unknown"
-            )
+    def _open(self, number: int, digest: Digest) -> _OpenContainer:
+        """Open container `number`, in which `digest` is."""
         row = self._index.container(number)
         if row is None:
             raise IntegrityError(f"index: container {number} of digest {digest.hex()} is unknown")

@@ -12,7 +12,7 @@ from xxhash import xxh3_64_intdigest
 
 from ..digest import Digest, digest_prefix
 from ..schema import Schema
-from .backends import DEFAULT_CODEC, chosen_backend
+from .backends import DEFAULT_CODEC, chosen_backend, hinted_codec
 from .codec import NONE, Codec
 from .container import ContainerSpec, Group
 
@@ -54,10 +54,7 @@ class SampleWriter:
         self._groups: dict[tuple[int, ...], _GrowingGroup] = {}
         self.held_bytes = 0
         self._prefix = digest_prefix(schema.kind, schema.dtype, schema.shape)
-        options = schema.backend_opts
-        self._codec = None if options is None else Codec.parse(options)
-        if self._backend == "10":
-            self._codec = NONE
+        self._codec = hinted_codec(schema)
 
     def put(self, array: NDArray[Any]) -> Digest:
         """Take in one sample that the schema accepted.
