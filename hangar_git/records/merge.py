@@ -246,10 +246,16 @@ class _Merger:
         ours = changed_metadata(self._base, self._ours)
         theirs = changed_metadata(self._base, self._theirs)
         edits = self._result.edits.metadata
-        for key, (before, after) in theirs.items():
+        disputed = {key for name, key in self._disputed if name is None and key is not None}
+        for key in theirs.keys() | disputed:
+            before, after = theirs.get(key) or self._metadata_twice(key)
             mine = ours[key][1] if key in ours else before
             if mine != after:
                 self._value(edits, None, key, (before, mine, after), changed=key in ours)
+
+    def _metadata_twice(self, key: SampleKey) -> tuple[str | None, str | None]:
+        value = self._base.metadata(key) if key in self._base.metadata_files else None
+        return value, value
 
     def _files(self) -> None:
         base, ours, theirs = self._base.files, self._ours.files, self._theirs.files
