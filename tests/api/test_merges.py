@@ -515,6 +515,17 @@ def test_criss_cross_merges_settled_differently_conflict_again(sides):
     assert sides.samples()["a"] == 21
 
 
+def test_criss_cross_metadata_settled_differently_conflicts_from_both_sides(sides):
+    sides.both(saying("ma", "1"), saying("ma", "2"))
+    ours, theirs = (sides.git("rev-parse", name) for name in ("ours", "theirs"))
+    sides.repo.merge("m1", "ours", theirs, resolve="ours")
+    sides.repo.merge("m2", "theirs", ours, resolve="ours")
+    for names in (("ours", "theirs"), ("theirs", "ours")):
+        assert set(sides.repo.diff(*names).conflict.t3.metadata) == {("ma",)}
+        with pytest.raises(ValueError, match="ma"):
+            sides.repo.merge("x", *names)
+
+
 def test_criss_cross_merges_settled_alike_are_settled(sides):
     sides.both(setting("a", 20), setting("a", 21))
     ours, theirs = (sides.git("rev-parse", name) for name in ("ours", "theirs"))
