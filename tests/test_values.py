@@ -87,6 +87,33 @@ def test_canonical_dtypes_are_little_endian_packed_and_read_back(dtype):
         assert once.itemsize == sum(once[name].itemsize for name in once.names)
 
 
+def test_subarrays_and_nested_structures_are_kept():
+    nested = np.dtype([("a", ">f8", (2, 3)), ("b", [("c", ">u2", (1,)), ("d", "S3")], (4,))])
+    assert dtype_to_json(canonical(nested)) == [
+        ["a", "<f8", [2, 3]],
+        ["b", [["c", "<u2", [1]], ["d", "|S3", []]], [4]],
+    ]
+    assert dtype_from_json(dtype_to_json(canonical(nested))) == canonical(nested)
+
+
+@given(
+    st.floats() | st.none() | st.booleans() | st.integers(max_value=-1)
+    | st.integers(min_value=2**63) | st.binary() | st.tuples(st.integers(0, 9))
+)  # fmt: skip
+def test_keys_of_other_types_and_ranges_are_refused(key):
+    for check in (sample_key, metadata_key):
+        with pytest.raises(ValueError):
+            check(key)
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a/b", "..", ".", "a\\b", "a\n", "größe", "", "a" * 65, 1, None, True, "a\0"]
+)
+def test_arrayset_names_that_are_no_names_are_refused(name):
+    with pytest.raises(ValueError):
+        arrayset_name(name)
+
+
 def test_padding_titles_and_byte_order_are_dropped():
     padded = np.dtype([(("title", "a"), ">i2"), ("b", "u1")], align=True)
     assert dtype_to_json(canonical(padded)) == [["a", "<i2", []], ["b", "|u1", []]]
@@ -95,7 +122,9 @@ def test_padding_titles_and_byte_order_are_dropped():
 @pytest.mark.parametrize(
     "dtype",
     [object, np.longdouble, np.clongdouble, "S0", "U0", "V0", np.dtype("u1", metadata={"a": 1}),
-     [("a", object)], [("a", "S0")]],
+     [("a", object)], [("a", "S0")], [("a", "u1", (0,))], [("a", "u1", (2, 0))], [],
+     [("a", np.dtype("u1", metadata={"b": 1}))], [("a", [("b", np.longdouble)])],
+     np.dtype(("u1", (2,)))],
 )  # fmt: skip
 def test_dtypes_without_portable_bytes_are_refused(dtype):
     with pytest.raises(ValueError):
