@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 import numpy as np
 
 from ..api.arrayset import ArraysetDataReader
-from ..schema import Schema
+from ..schema import MERGE_POLICIES, Schema
 from ..staging.staged import read_staged
 from .opening import open_repository, reading, writing
 from .output import counted
@@ -77,6 +78,19 @@ def remove(name: str) -> None:
     repository, _ = open_repository()
     with writing(repository) as checkout:
         click.echo(f"Removed Arrayset: {checkout.arraysets.remove_aset(name)}")
+
+
+@arrayset.command("merge-policy")
+@click.argument("name")
+@click.argument("policy", type=click.Choice([*MERGE_POLICIES, "none"]))
+def merge_policy(name: str, policy: str) -> None:
+    """Stage a POLICY that settles conflicts of samples of arrayset NAME, for everyone."""
+    repository, _ = open_repository()
+    with writing(repository) as checkout:
+        aset = checkout.arraysets[name]
+        schema = replace(aset._schema, merge=None if policy == "none" else policy)
+        checkout._session.area.change_schema(name, schema)
+    click.echo(f"Conflicts of samples of {name} will be settled by: {policy}")
 
 
 @arrayset.command("list")

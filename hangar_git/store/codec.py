@@ -22,7 +22,7 @@ _DEFAULT_LEVEL = {"blosc": 5, "zstd": 3, "gzip": 4, "none": 0}
 
 Encode = Callable[[bytes], bytes]
 Decode = Callable[..., Any]
-DECODE_ERRORS = (RuntimeError, ValueError, MemoryError, zlib.error)
+DECODE_ERRORS = (RuntimeError, ValueError, MemoryError, IndexError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,8 @@ def _decoder(family: str) -> Decode | None:
     def unblosc(data: bytes, out: Any = None) -> Any:
         # blosc believes its header, and crashed the process on one that a flipped bit made claim
         # more bytes than there are (numcodecs 0.16.6).
-        if int.from_bytes(data[12:16], "little") != len(data) or data[7] & 0x80:
+        size, encoded_size = data[4:8], data[12:16]
+        if int.from_bytes(encoded_size, "little") != (len(data) or -1) or size[3] & 0x80:
             raise ValueError("the blosc header does not fit its chunk")
         return decompress(data, out)
 
