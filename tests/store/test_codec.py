@@ -63,7 +63,8 @@ def test_shuffle_may_be_given_as_pytables_names_it(given, means):
 
 
 @pytest.mark.parametrize(
-    "complib", ["blosc", "blosc:", "blosc:lzo", "zstd:", "zstd:lz4", "gzip:x", "lzma", "", 5, "None"]
+    "complib",
+    ["blosc", "blosc:", "blosc:lzo", "zstd:", "zstd:lz4", "gzip:x", "lzma", "", 5, "None"],
 )
 def test_an_unknown_complib_is_refused_with_the_list_of_valid_ones(complib):
     if not complib:
