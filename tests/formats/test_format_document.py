@@ -16,6 +16,7 @@ from hangar_git.dtypes import canonical_json, dtype_from_json
 from hangar_git.keys import key_hash
 from hangar_git.records.edits import GIT_ATTRIBUTES
 from hangar_git.schema import Schema
+from hangar_git.staging.layout import Layout
 
 from . import independent_reader as reader
 
@@ -63,6 +64,13 @@ def test_every_table_is_found():
 def test_config_and_attributes_are_as_printed():
     assert f"```text\n{Config().to_text()}```" in TEXT
     assert f"```text\n{GIT_ATTRIBUTES}```" in TEXT
+
+
+def test_every_local_path_is_listed():
+    root = Path("hangar")
+    paths = [p for p in vars(Layout) if isinstance(getattr(Layout, p), property) and p != "exists"]
+    listed = {row[0] for row in table("path")}
+    assert {str(getattr(Layout(root), path).relative_to(root)) for path in paths} <= listed
 
 
 def test_the_example_is_what_is_committed(repo, writer, git):
