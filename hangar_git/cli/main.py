@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import StringIO
 
 import click
 
@@ -49,7 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        shown = StringIO()
+        error.show(shown)
+        # Git takes 'git hangar --help' for itself, and looks for a manual page.
+        text = shown.getvalue().replace(f"'{PROGRAM} --help'", f"'{PROGRAM} -h'")
+        click.echo(text, err=True, nl=False)
         return error.exit_code
     except click.Abort:
         click.echo("interrupted", err=True)
