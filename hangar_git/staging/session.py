@@ -13,7 +13,7 @@ from ..records.counts import RecordCounts
 from ..records.edits import Edits, build_tree
 from ..records.gitrepo import GitRepository, ObjectWriter, Oid
 from ..records.recordfile import RecordValue
-from ..records.refs import branch_tip, checked_branch_name, head_branch
+from ..records.refs import HEADS, branch_tip, checked_branch_name, head_branch
 from ..records.snapshot import Snapshots
 from ..records.worktrees import git_dirs_using
 from ..store.store import Store
@@ -86,8 +86,11 @@ class WriteSession:
         staged_for = area.branch if self._staged_edits() else None
         branch = wanted or self._writer_branch.current(staged=staged_for is not None)
         tip = branch_tip(git, checked_branch_name(branch))
-        if tip is None and branch != head_branch(git):
-            raise RevisionNotFoundError(f"no local branch {branch!r}")
+        if HEADS + branch not in git.pygit2.references and branch != head_branch(git):
+            hint = "; changes are staged for it: make it again, or 'git hangar reset --staged'"
+            raise RevisionNotFoundError(
+                f"no local branch {branch!r}{hint if branch == staged_for else ''}"
+            )
         if staged_for not in (None, branch):
             raise DirtyStagingError(
                 f"branch {staged_for!r} has staged changes; commit them, or drop them with"

@@ -1,7 +1,8 @@
 """The writer branch: which branch staged edits are for.
 
 It starts as HEAD's branch. ``git hangar checkout`` and a writer checkout of a named branch set it;
-after that it follows ``git switch`` in the worktree that chose it, while nothing is staged.
+after that it follows ``git switch`` in the worktree that chose it, while nothing is staged, and
+HEAD again once the branch is deleted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from ..durable import replace_file
 from ..errors import StateError, StorageError
 from ..records.gitrepo import GitRepository
-from ..records.refs import head_branch
+from ..records.refs import HEADS, head_branch
 from ..records.worktrees import head_branch_of, worktree_name
 
 
@@ -61,7 +62,7 @@ class WriterBranchFile:
         head = head_branch(self._git)
         if chosen is not None:
             there = self._head_of(chosen.worktree)
-            if staged or there == chosen.head:
+            if staged or (there == chosen.head and self._is_there(chosen)):
                 return chosen.branch
             head = there or head
         if head is None:
@@ -80,6 +81,10 @@ class WriterBranchFile:
             replace_file(self._path, json.dumps(choice).encode())
         except OSError as error:
             raise StorageError.of(error, f"writing {self._path}") from error
+
+    def _is_there(self, chosen: WriterBranch) -> bool:
+        """Whether the branch still exists, or awaits its first commit."""
+        return chosen.branch == chosen.head or HEADS + chosen.branch in self._git.pygit2.references
 
     def _head_of(self, worktree: str) -> str | None:
         common = self._git.common_dir
