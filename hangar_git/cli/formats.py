@@ -6,8 +6,9 @@ In names of files a sample called ``"a7"`` is ``a7``, and one called by the inte
 
 from __future__ import annotations
 
+import logging
+import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def key_of_stem(stem: str) -> SampleKey:
 
 
 def _load_npy(path: Path, rank: int) -> Iterator[Sample]:
-    with _readable(path, "a .npy file", ValueError, EOFError):
+    with _readable(path, "a .npy file"):
         # Mapped, so that of a stack of many samples only one is in memory at a time.
         array = np.load(path, mmap_mode="r" if path.stat().st_size else None, allow_pickle=False)
     if not isinstance(array, np.ndarray):
@@ -86,14 +87,14 @@ def _load_npy(path: Path, rank: int) -> Iterator[Sample]:
 
 
 def _load_npz(path: Path, rank: int) -> Iterator[Sample]:  # noqa: ARG001
-    errors = (ValueError, EOFError, zipfile.BadZipFile, zlib.error)
-    with _readable(path, "a .npz file", *errors):
-        archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise FormatError(f"{path}: not a .npz file, but a single array; name it .npy")
-    with archive:
+    # Given a path of a damaged archive, NumPy would leave the file open.
+    with path.open("rb") as file:
+        with _readable(path, "a .npz file"):
+            archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise FormatError(f"{path}: not a .npz file, but a single array; name it .npy")
         for name in archive.files:
-            with _readable(path, "a .npz file", *errors):
+            with _readable(path, "a .npz file"):
                 array = archive[name]
             yield Sample(_key(path, name), np.asarray(array, order="C"))
 
@@ -120,14 +121,14 @@ def _pillow() -> Any:
         raise StateError(
             "images need the pillow library: pip install 'hangar_git[images]'"
         ) from error
+    # What Pillow says about a damaged file stands in our error; without a handler it is printed.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     return Image
 
 
 def _load_image(path: Path, rank: int) -> Iterator[Sample]:
     pillow = _pillow()
-    # Pillow raises SyntaxError for some damaged PNG files.
-    errors = (OSError, SyntaxError, ValueError, EOFError, pillow.DecompressionBombError)
-    with _readable(path, "an image", *errors), pillow.open(path) as image:
+    with _readable(path, "an image"), _without_warnings(), pillow.open(path) as image:
         frames = getattr(image, "n_frames", 1)
         if frames == 1:
             # A palette's indices are what a label mask is about, and colors what a picture is.
@@ -245,12 +246,21 @@ def _key(path: Path, stem: str) -> SampleKey:
 
 
 @contextmanager
-def _readable(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
+def _readable(path: Path, kind: str) -> Iterator[None]:
     """Turn another library's errors about the content of `path` into ours."""
     try:
         yield
-    except errors as error:
+    # Damaged bytes fail in any way: TokenError from NumPy, SyntaxError and KeyError from Pillow.
+    except Exception as error:
         # With a number, it is the file system that refused.
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise FormatError(f"{path}: cannot be read as {kind}: {error}") from error
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep what Pillow says about an image's metadata, which is not imported, to itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
