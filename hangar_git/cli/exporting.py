@@ -12,6 +12,7 @@ from ..api.arrayset import ArraysetDataReader
 from ..errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ..keys import SampleKey
 from .formats import EXPORT_FORMATS, PLUGINS, Sample, format_of, save, targets
+from .names import sample_name
 from .opening import open_repository, reading
 from .output import counted
 
@@ -73,13 +74,11 @@ def _extension(format_: str | None, plugin: str | None) -> str:
     return extension
 
 
-def _key(aset: ArraysetDataReader, name: str) -> SampleKey:
-    kind, _, rest = name.rpartition(":")
-    if kind not in ("", "str", "int") or (kind == "int" and not rest.isdecimal()):
-        raise InvalidInputError(f"a sample is NAME, str:NAME or int:NUMBER, not {name!r}")
-    key = int(rest) if kind == "int" else rest
+def _key(aset: ArraysetDataReader, text: str) -> SampleKey:
+    key = sample_name(text)
     if key not in aset:
-        hint = f"; there is 'int:{rest}'" if rest.isdecimal() and int(rest) in aset else ""
+        is_int = isinstance(key, str) and key.isdecimal() and int(key) in aset
+        hint = f"; there is 'int:{key}'" if is_int else ""
         raise NotFoundError(f"arrayset {aset.name!r} has no sample {key!r}{hint}")
     return key
 

@@ -3,97 +3,51 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from repositories import USER_EMAIL, USER_NAME
 
 from hangar_git import Repository
+from hangar_git.cli.main import PROGRAM, cli
 
-BIN = Path(sys.executable).parent
-
-
-class Shell:
-    """Runs ``git hangar`` in a directory."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def run(self, *arguments: str, cwd: Path | None = None, **environment: str):
-        env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | environment
-        return subprocess.run(
-            ["git", "hangar", *arguments],
-            cwd=cwd or self.path,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-
-    def __call__(self, *arguments: str, **options) -> str:
-        done = self.run(*arguments, **options)
-        assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout
-
-    def fails(self, *arguments: str, code: int = 1, **options) -> str:
-        done = self.run(*arguments, **options)
-        assert done.returncode == code, (done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-        if code == 1:
-            assert len(done.stderr.strip().splitlines()) == 1
-        return done.stderr
+from .conftest import Shell
 
 
-@pytest.fixture
-def hangar(tmp_path):
+def test_the_main_job_at_the_command_line(tmp_path):
     path = tmp_path / "work"
-    path.mkdir()
-    shell = Shell(path)
-    shell("init", "--name", USER_NAME, "--email", USER_EMAIL)
-    return shell
-
-
-@pytest.fixture
-def filled(hangar):
-    hangar("arrayset", "create", "images", "UINT8", "2", "3")
-    folder = hangar.path.parent / "files"
-    folder.mkdir()
+    files = tmp_path / "files"
+    for directory in (path, files):
+        directory.mkdir()
     for name, value in (("a", 1), ("b", 2)):
-        np.save(folder / f"{name}.npy", np.full((2, 3), value, "u1"))
-    hangar("import", "images", str(folder))
+        np.save(files / f"{name}.npy", np.full((2, 3), value, "u1"))
+    hangar = Shell(path)
+    hangar("init", "--name", USER_NAME, "--email", USER_EMAIL)
+    hangar("arrayset", "create", "images", "UINT8", "2", "3")
+    hangar("import", "images", str(files))
     hangar("commit", "-m", "first", "-m", "second line")
-    return hangar
-
-
-def test_the_main_job_at_the_command_line(filled):
-    head = subprocess.run(["git", "log", "-1", "--format=%B"], cwd=filled.path,
+    head = subprocess.run(["git", "log", "-1", "--format=%B"], cwd=path,
                           capture_output=True, text=True, check=True).stdout  # fmt: skip
     assert head.strip() == "first\nsecond line"
-    assert "nothing staged" in filled("status")
-    np.savez(filled.path / "more.npz", c=np.full((2, 3), 3, "u1"))
-    filled("import", "images", "more.npz")
-    (filled.path / "more.npz").unlink()
-    status = json.loads(filled("status", "--json"))
+    assert "nothing staged" in hangar("status")
+    np.savez(tmp_path / "more.npz", c=np.full((2, 3), 3, "u1"))
+    hangar("import", "images", str(tmp_path / "more.npz"))
+    status = json.loads(hangar("status", "--json"))
     assert status["arraysets"]["images"]["samples"]["added"] == ["c"]
-    assert "1 added" in filled("status")
-    filled("commit", "-m", "third")
-    assert filled("log").count(": ") == 2
-    assert len(json.loads(filled("log", "--json"))["order"]) == 2
-    assert "Num Arrays: 3" in filled("summary")
-    assert json.loads(filled("summary", "--json"))["arraysets"]["images"]["num_samples"] == 3
-    assert "images" in filled("arrayset", "list")
-    out = filled.path.parent / "out"
-    filled("export", "images", "-o", str(out))
-    files = sorted(file.name for file in out.rglob("*.npy"))
-    assert len(files) == 3
-    filled("export", "images", "HEAD~1", "-o", str(out / "old"), "-s", "str:a")
-    (one,) = (out / "old").rglob("*.npy")
+    assert "1 added" in hangar("status")
+    hangar("commit", "-m", "third")
+    assert hangar("log").count(": ") == 2
+    assert len(json.loads(hangar("log", "--json"))["order"]) == 2
+    assert "Num Arrays: 3" in hangar("summary")
+    assert json.loads(hangar("summary", "--json"))["arraysets"]["images"]["num_samples"] == 3
+    assert "images" in hangar("arrayset", "list")
+    out = tmp_path / "out"
+    hangar("export", "images", "-o", str(out))
+    assert sorted(file.name for file in out.iterdir()) == ["a.npy", "b.npy", "c.npy"]
+    hangar("export", "images", "HEAD~1", "-o", str(out / "old"), "-s", "str:a")
+    (one,) = (out / "old").iterdir()
     np.testing.assert_array_equal(np.load(one), np.full((2, 3), 1, "u1"))
 
 
@@ -272,9 +226,18 @@ def test_merging_resolving_and_tracing(filled):
     co.close()
 
 
+def subcommands(command, *path):
+    """The path of every command, groups too."""
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from subcommands(inner, *path, name)
+
+
 def test_help_and_version_are_there_for_every_command(hangar):
     assert "version" in hangar("--version")
-    for line in hangar("-h").split("Commands:")[1].splitlines():
-        if line.strip() and not line.startswith("   "):
-            name = line.split()[0]
-            assert "Usage: git hangar" in hangar(name, "-h")
+    assert "Usage: git hangar arrayset create" in hangar("arrayset", "create", "--help")
+    for path in subcommands(cli):
+        for option in ("-h", "--help"):
+            done = CliRunner().invoke(cli, [*path, option], prog_name=PROGRAM)
+            assert done.exit_code == 0
+            assert done.output.startswith(f"Usage: {' '.join([PROGRAM, *path])} ")
