@@ -36,7 +36,9 @@ def main() -> None:
     """Run the demonstration in the directory that is given, or in a temporary one."""
     if len(sys.argv) > 1:
         place = Path(sys.argv[1])
-        place.mkdir(parents=True)  # one that exists is somebody's
+        if place.exists():
+            sys.exit(f"{place} exists; give a directory that can be made")
+        place.mkdir(parents=True)
         demonstrate(place)
         print(f"\nThe repository is in {place}")
         return
