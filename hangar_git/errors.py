@@ -22,6 +22,7 @@ that Hangar 0.4 documents for the mistake, so that handlers written for it keep 
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 
@@ -144,3 +145,10 @@ class StorageError(HangarError, OSError):
         ours.errno, ours.strerror = error.errno, error.strerror
         ours.filename = error.filename
         return ours
+
+
+def cannot_write(path: object, error: OSError) -> HangarError:
+    """The error for `path`, where we must write: no right to, or no space."""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ReadOnlyError(f"{path} cannot be written to: {error.strerror}")
+    return StorageError.of(error, f"writing to {path}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..durable import make_directory, replace_file
-from ..errors import FormatError, ReadOnlyError
+from ..errors import FormatError, cannot_write
 from ..records.gitrepo import GitRepository
 
 LOCAL_FORMAT = 1
@@ -66,7 +66,7 @@ class Layout:
             make_directory(self.root / "staging")
             replace_file(self.root / "format", b"%d\n" % LOCAL_FORMAT)
         except OSError as error:
-            raise ReadOnlyError(f"{self.root} cannot be written to: {error.strerror}") from error
+            raise cannot_write(self.root, error) from error
 
     def check_format(self) -> None:
         """Raise FormatError if the local part is newer than this program."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import fcntl
 import os
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
-from ..errors import ReadOnlyError, StateError, WriterLockError
+from ..errors import StateError, WriterLockError, cannot_write
 
 
 class WriterLock:
@@ -47,7 +48,7 @@ class WriterLock:
         try:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise ReadOnlyError(f"{self._path} cannot be written to: {error.strerror}") from error
+            raise cannot_write(self._path, error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -63,8 +64,9 @@ class WriterLock:
         if not self.is_held():  # replaced between open and lock
             self.release()
             return False
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"process {os.getpid()}".encode(), 0)
+        with suppress(OSError):  # for people to read; a full disk may have no space for it
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"process {os.getpid()}".encode(), 0)
         return True
 
     def is_held(self) -> bool:

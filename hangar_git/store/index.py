@@ -14,11 +14,13 @@ import os
 import shutil
 import struct
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lmdb
 import numpy as np
@@ -45,6 +47,16 @@ _CONTAINER, _NEXT = b"c", b"next"
 _INITIAL_MAP_BYTES = 1 << 30
 _MAP_LIMIT_BYTES = 1 << 44
 _LOOKUP_S = 1.0
+_MAX_READERS = 4096
+"""Transactions open at once, over all processes: each checkout that reads has one."""
+_NOT_DAMAGE = (
+    lmdb.DiskError,
+    lmdb.LockError,
+    lmdb.MemoryError,
+    lmdb.ReadersFullError,
+    lmdb.TlsFullError,
+)
+"""Errors of LMDB that say nothing about the file; nor does the base class, of the system's."""
 
 
 def locators(container: int, group: StoredGroup) -> list[tuple[Digest, bytes]]:
@@ -78,6 +90,8 @@ class ContainerRow(NamedTuple):
         """Inverse of `to_bytes`; IntegrityError if it is not that."""
         try:
             name, codec = json.loads(data)
+            if name != os.path.basename(name) or "\0" in name:  # noqa: PTH119  # of any type
+                raise ValueError("not a file name")
             return cls(name, Codec.parse(codec))
         except (ValueError, TypeError, AttributeError) as error:
             raise IntegrityError(f"index: malformed row {data[:80]!r}") from error
@@ -87,18 +101,22 @@ class _Environment:
     """An open LMDB environment with its databases. LMDB allows one per file and process."""
 
     def __init__(self, path: Path) -> None:
-        readonly = not os.access(path, os.W_OK)
         self._file = file = path / "data.mdb"
+        readonly = not all(os.access(p, os.W_OK) for p in (path, file, path / "lock.mdb")
+                           if p == path or p.exists())  # fmt: skip
         size = file.stat().st_size if file.exists() else 0
         self.lmdb = lmdb.open(
             str(path),
             map_size=max(_INITIAL_MAP_BYTES, 2 * size),
             max_dbs=2,
+            max_readers=_MAX_READERS,
+            max_spare_txns=0,  # one kept by LMDB would not survive the closing after a fork
             readonly=readonly,
             lock=not readonly,
             meminit=False,
         )
         try:
+            self.lmdb.reader_check()  # slots of killed readers
             # Reading past the end of a file that was cut off would kill the process.
             pages = self.lmdb.info()["last_pgno"] + 1
             if size and pages * self.lmdb.stat()["psize"] > size:
@@ -125,15 +143,24 @@ class _Environment:
 
 
 _open_environments: dict[Path, _Environment] = {}
+_opening = threading.RLock()
 
 
 def _close_after_fork() -> None:
+    global _opening  # noqa: PLW0603  # a thread of the parent may have held it
+    _opening = threading.RLock()
+    # Transactions first: ended by closing, they would end in the parent, too.
+    for index in list(_indexes):
+        index._forget_parent()
     for environment in _open_environments.values():
         environment.lmdb.close()
     _open_environments.clear()
 
 
 os.register_at_fork(after_in_child=_close_after_fork)
+
+
+_indexes: weakref.WeakSet[Index] = weakref.WeakSet()
 
 
 class Index:
@@ -147,25 +174,28 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()
-        self._lookup: Callable[[Digest], bytes | None] | None = None
+        self._lookup: Callable[[Digest], Any] | None = None
         self._lookup_until = 0.0
         self._lookup_lock = threading.Lock()
-        environment = _open_environments.get(self._path)
-        if environment is not None and not environment.is_current():
-            self.close()  # the directory was removed and made again
+        _indexes.add(self)
+        self._close_if_replaced()
 
     @property
     def _env(self) -> _Environment:
         environment = _open_environments.get(self._path)
         if environment is None:
-            environment = self._open()
-            _open_environments[self._path] = environment
+            with _opening:
+                environment = _open_environments.get(self._path)
+                if environment is None:
+                    environment = _open_environments[self._path] = self._open()
         return environment
 
     def _open(self) -> _Environment:
         try:
             return _Environment(self._path)
         except (lmdb.Error, ValueError) as error:
+            if type(error) is lmdb.Error or isinstance(error, _NOT_DAMAGE):
+                raise
             if not os.access(self._path, os.W_OK):
                 raise IntegrityError(
                     f"index {self._path} is damaged: {error}; the next writer rebuilds it",
@@ -174,6 +204,16 @@ class Index:
             log.warning("index %s is damaged (%s); starting a new one", self._path, error)
             self.clear()
             return _Environment(self._path)
+
+    def _close_if_replaced(self) -> None:
+        environment = _open_environments.get(self._path)
+        if environment is not None and not environment.is_current():
+            self.close()  # the directory was removed and made again
+
+    def _forget_parent(self) -> None:
+        """In a process just forked: what the parent's threads held is not held here."""
+        self._lookup = None
+        self._lookup_lock = threading.Lock()
 
     def close(self) -> None:
         """Close the environment, for all that use it in this process; it reopens when used."""
@@ -193,6 +233,8 @@ class Index:
             full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise StorageError.of(full, f"writing index {self._path}") from error
         except lmdb.Error as error:
+            if type(error) is lmdb.Error or isinstance(error, _NOT_DAMAGE):
+                raise StorageError(f"index {self._path} cannot be used: {error}") from error
             raise IntegrityError(
                 f"index {self._path} is damaged: {error}; remove the directory, and it is rebuilt",
                 where=str(self._path),
@@ -200,14 +242,15 @@ class Index:
 
     @contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[lmdb.Transaction]:
-        with self._errors():
-            try:
-                txn = self._env.lmdb.begin(write=write)
-            except lmdb.MapResizedError:
-                self._env.lmdb.set_mapsize(0)  # another process has grown it
-                txn = self._env.lmdb.begin(write=write)
-            with txn:
-                yield txn
+        with self._errors(), self._begin(write=write) as txn:
+            yield txn
+
+    def _begin(self, *, write: bool = False) -> lmdb.Transaction:
+        try:
+            return self._env.lmdb.begin(write=write)
+        except lmdb.MapResizedError:
+            self._env.lmdb.set_mapsize(0)  # another process has grown it
+            return self._env.lmdb.begin(write=write)
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -224,17 +267,25 @@ class Index:
             if self._lookup is None or now > self._lookup_until:
                 self._renew_lookup(now)
             try:
-                return self._lookup(digest)  # type: ignore[misc]
+                return self._lookup(digest)  # type: ignore[misc, no-any-return]
             except lmdb.Error:
                 # The environment was closed under the transaction: a fork, or a rebuild.
                 self._renew_lookup(now)
-                return self._lookup(digest)  # type: ignore[misc]
+                with self._errors():
+                    return self._lookup(digest)  # type: ignore[misc, no-any-return]
 
     def _renew_lookup(self, now: float) -> None:
         # One transaction serves many look-ups, but a long one would keep LMDB from reusing pages.
+        self._close_if_replaced()
         with self._errors():
-            txn = self._env.lmdb.begin(db=self._env.locators)
-        self._lookup, self._lookup_until = txn.get, now + _LOOKUP_S
+            txn = self._begin()
+            self._lookup = partial(txn.get, db=self._env.locators)
+        self._lookup_until = now + _LOOKUP_S
+
+    def is_empty(self) -> bool:
+        """Whether no container is indexed, as in an index just made."""
+        with self._transaction() as txn:
+            return txn.get(_NEXT, db=self._env.containers) is None
 
     def forget_lookup(self) -> None:
         """Let the next `get` see everything that has been added."""

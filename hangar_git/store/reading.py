@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from ..digest import Digest
-from ..errors import DataNotLocalError, IntegrityError
+from ..errors import DataNotLocalError, IntegrityError, StorageError
 from .codec import DECODE_ERRORS, Decode
 from .index import LOCATOR, LOCATOR_VERSION, Index
 
 _CHUNK_CACHE_BYTES = 64 << 20
+_OPEN_CONTAINERS = 128
 _DIRECT_BYTES = 16 << 10
 """From this size on, decoding straight into the array saves more than it costs."""
 
@@ -29,6 +30,13 @@ class _OpenContainer:
         self.path = path
         self.decode = decode
         self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def pread(self, size: int, offset: int, digest: Digest) -> bytes:
+        """Bytes of the file, in which sample `digest` is; fewer at its end."""
+        try:
+            return os.pread(self.fd, size, offset)
+        except (OSError, OverflowError, MemoryError) as error:
+            raise damaged_sample(self.path, offset, digest, str(error)) from error
 
     def __del__(self) -> None:
         fd = getattr(self, "fd", -1)
@@ -65,6 +73,15 @@ class SampleReader:
         IntegrityError
             The stored bytes are not what was stored; names file, offset and digest.
         """
+        try:
+            return self._read(digest, dtype, shape)
+        except (IntegrityError, DataNotLocalError):
+            # What was looked up before may be outdated: an index rebuilt, containers replaced.
+            self.forget()
+            self._index.forget_lookup()
+            return self._read(digest, dtype, shape)
+
+    def _read(self, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         locator = self._locators.get(digest)
         if locator is None:
             locator = self._locate(digest)
@@ -76,7 +93,7 @@ class SampleReader:
             size *= dimension
         decode = container.decode
         if decode is None:
-            data = os.pread(container.fd, size, offset + index * size)
+            data = container.pread(size, offset + index * size, digest)
         elif size < _DIRECT_BYTES:
             chunk = self._chunks.get((number, offset))
             if chunk is None:
@@ -84,10 +101,11 @@ class SampleReader:
             data = chunk[index * size : index * size + size]
         else:
             # Samples of this size have chunks of their own.
-            array = np.empty(shape, dtype)
-            raw = array.reshape(-1).view(np.uint8)
+            encoded = container.pread(length, offset, digest)
             try:
-                decode(os.pread(container.fd, length, offset), raw)
+                array = np.empty(shape, dtype)
+                raw = array.reshape(-1).view(np.uint8)
+                decode(encoded, raw)
             except DECODE_ERRORS as error:
                 raise damaged_sample(container.path, offset, digest, str(error)) from error
             if xxh3_64_intdigest(raw.data) != checksum:
@@ -114,8 +132,9 @@ class SampleReader:
     ) -> bytes:
         """Read and decode a chunk of small samples, and keep it for the others in it."""
         assert container.decode is not None
+        encoded = container.pread(length, offset, digest)
         try:
-            chunk: bytes = container.decode(os.pread(container.fd, length, offset))
+            chunk: bytes = container.decode(encoded)
         except DECODE_ERRORS as error:
             raise damaged_sample(container.path, offset, digest, str(error)) from error
         chunks = self._chunks
@@ -138,7 +157,12 @@ class SampleReader:
             raise DataNotLocalError(
                 f"container {path} is gone, and with it data of digest {digest.hex()}"
             ) from error
+        except OSError as error:
+            raise StorageError(f"container {path} cannot be read: {error.strerror}") from error
         self._containers[number] = container
+        while len(self._containers) > _OPEN_CONTAINERS:
+            # Whoever reads from it at the moment keeps it open.
+            self._containers.pop(next(iter(self._containers)), None)
         return container
 
     def forget(self) -> None:

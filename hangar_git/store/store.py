@@ -8,8 +8,10 @@ indexed, so that a crash leaves at most a file in ``tmp/`` or one that is not in
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,7 +20,13 @@ from numpy.typing import NDArray
 
 from ..digest import Digest
 from ..durable import fsync_path, make_directory
-from ..errors import DataNotLocalError, IntegrityError, ReadOnlyError, StorageError
+from ..errors import (
+    DataNotLocalError,
+    IntegrityError,
+    ReadOnlyError,
+    StorageError,
+    cannot_write,
+)
 from ..failpoints import failpoint
 from ..schema import Schema
 from .backends import BACKENDS
@@ -55,13 +63,18 @@ class Store:
                 for directory in (self._containers, self._tmp, path / "index"):
                     make_directory(directory)
             except OSError as error:
-                raise ReadOnlyError(f"{path} cannot be written to: {error.strerror}") from error
+                raise cannot_write(path, error) from error
+        elif self._containers.is_dir() and os.access(path, os.W_OK):
+            with suppress(OSError):  # it was lost, and can be made again
+                (path / "index").mkdir(exist_ok=True)
         self._index = Index(path / "index") if (path / "index").is_dir() else None
         self._reader = SampleReader(self._containers, self._index) if self._index else None
         self._writers: dict[str, SampleWriter] = {}
         self._pending: dict[Digest, bytes] = {}
         if writable:
             self._recover()
+        elif self._index is not None and self._index.is_empty():
+            self._index_anew()
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -124,10 +137,16 @@ class Store:
         if not self._pending:
             return
         assert self._index is not None
-        made = []
-        for writer in self._writers.values():
-            for spec, groups in writer.take():
-                made.append(self._make_container(spec, groups))
+        made: list[tuple[ContainerRow, list[StoredGroup]]] = []
+        try:
+            for writer in self._writers.values():
+                for spec, groups in writer.take():
+                    made.append(self._make_container(spec, groups))
+        except BaseException:
+            # They will be made again, and until then a full disk has better uses.
+            for row, _ in made:
+                (self._containers / row.name).unlink(missing_ok=True)
+            raise
         self._index.add(made)
         failpoint("store.index-written")
         self.drop_held()
@@ -169,12 +188,24 @@ class Store:
             left.unlink()
         self.refresh()
 
+    def _index_anew(self) -> None:
+        """For a reader whose index was lost: make it again, if that can be done here."""
+        try:
+            self.refresh()
+        except (OSError, IntegrityError) as error:
+            log.warning("the index of %s cannot be made: %s", self._containers, error)
+
     def refresh(self) -> None:
-        """Index the containers that the index does not know; damaged ones are left alone."""
+        """Bring the index into line with the containers; damaged ones are left alone."""
         assert self._index is not None
         known = self._index.containers()
+        paths = sorted(self._containers.iterdir())
+        if known - {path.name for path in paths}:
+            # Samples of a container that is gone must not count as stored when put again.
+            self._index.clear()
+            known = set()
         new = []
-        for path in sorted(self._containers.iterdir()):
+        for path in paths:
             backend = BACKENDS.get(path.name[:2])
             if path.name in known or backend is None or path.suffix != backend.suffix:
                 continue

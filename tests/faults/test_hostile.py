@@ -177,7 +177,8 @@ def test_a_damaged_container_is_one_clear_error(damage, tmp_path):
     if damage != "gone":
         path.write_bytes({"cut": data[:90], "empty": b"", "garbage": os.urandom(500)}[damage])
     reader = repo.checkout()
-    with pytest.raises((IntegrityError, FileNotFoundError), match=path.name):
+    missing = f"{path.name}|not on this machine"
+    with pytest.raises((IntegrityError, FileNotFoundError), match=missing):
         reader["images", 1]
     reader.close()
     co = repo.checkout(write=True)  # which does not make it worse
