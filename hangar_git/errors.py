@@ -8,6 +8,7 @@ that Hangar 0.4 documents for the mistake, so that handlers written for it keep 
     │   └── RevisionNotFoundError  + ValueError      no such branch, tag or commit
     ├── AlreadyExistsError         LookupError + ValueError
     ├── InvalidInputError          ValueError        schema, key, shape, option
+    │   └── OutOfRangeError        + IndexError      slice of a sample beyond its shape
     ├── StateError                 RuntimeError      closed, nothing to commit, HEAD detached
     │   └── DirtyStagingError      + ValueError      staged changes are in the way
     ├── NotPermittedError          PermissionError   refused in this state
@@ -58,6 +59,12 @@ class InvalidInputError(HangarError, ValueError):
     """An argument that can never be right: schema, key, shape, option."""
 
     kind = "invalid-input"
+
+
+class OutOfRangeError(InvalidInputError, IndexError):
+    """An index beyond the shape of a sample."""
+
+    kind = "out-of-range"
 
 
 class StateError(HangarError, RuntimeError):

@@ -1,7 +1,8 @@
 """Names and keys: which are allowed, how they are written, where they are placed.
 
 A *sample key* is a `str` of ``[A-Za-z0-9._-]``, at most 255 long, or an `int` of 0 to 2**63 - 1.
-In files an integer is written ``#10``, so that ``10`` and ``"10"`` stay two keys.
+In files an integer is written ``#10``, so that ``10`` and ``"10"`` stay two keys. A nested sample
+has a pair of them, its outer and its inner key, written ``outer/inner``.
 Normative text: docs/format.md, "Keys".
 """
 
@@ -9,14 +10,18 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from blake3 import blake3
 
 from .errors import InvalidInputError
 
-SampleKey: TypeAlias = int | str
+SimpleKey: TypeAlias = int | str
+NestedKey: TypeAlias = tuple[SimpleKey, SimpleKey]
+SampleKey: TypeAlias = SimpleKey | NestedKey
+
+K = TypeVar("K", bound=SampleKey)
 
 MAX_INT_KEY = 2**63 - 1
 STR_KEY = re.compile(r"[A-Za-z0-9._-]{1,255}")
@@ -29,7 +34,7 @@ _DEVICES = frozenset(
 )
 
 
-def sample_key(name: object) -> SampleKey:
+def sample_key(name: object) -> SimpleKey:
     """`name` as a sample key; NumPy integers become `int`.
 
     Raises
@@ -50,13 +55,27 @@ def sample_key(name: object) -> SampleKey:
     )
 
 
+def nested_key(outer: object, inner: object) -> NestedKey:
+    """The key of a nested sample; InvalidInputError as `sample_key`."""
+    return sample_key(outer), sample_key(inner)
+
+
 def key_text(key: SampleKey) -> str:
-    """The key as record files write it: ``'a7'`` for ``'a7'``, ``'#10'`` for ``10``."""
-    return key if type(key) is str else f"#{key}"
+    """The key as record files write it: ``a7``, ``#10`` for ``10``, ``a7/#10`` for a pair."""
+    if type(key) is str:
+        return key
+    return f"{key_text(key[0])}/{key_text(key[1])}" if isinstance(key, tuple) else f"#{key}"
 
 
 def parse_key_text(text: str) -> SampleKey:
     """Inverse of `key_text`; ValueError when malformed."""
+    outer, slash, inner = text.partition("/")
+    if slash:
+        return _parse_simple(outer), _parse_simple(inner)
+    return _parse_simple(text)
+
+
+def _parse_simple(text: str) -> SimpleKey:
     if text.startswith("#"):
         if not _INT_KEY_TEXT.fullmatch(text) or int(text[1:]) > MAX_INT_KEY:
             raise ValueError(f"malformed integer key {text!r}")
@@ -71,17 +90,22 @@ def key_hash(text: str) -> bytes:
     return blake3(text.encode()).digest(8)
 
 
-def key_order(key: SampleKey) -> tuple[bool, SampleKey]:
+def key_order(key: SampleKey) -> tuple[Any, ...]:
     """Sort key of the order users see: integers by value, then strings by text."""
+    if isinstance(key, tuple):
+        return (*key_order(key[0]), *key_order(key[1]))
     return (type(key) is str, key)
 
 
-def sorted_keys(keys: list[SampleKey]) -> list[SampleKey]:
+def sorted_keys(keys: list[K]) -> list[K]:
     """`keys` in the order users see."""
     integers = [key for key in keys if type(key) is int]
     if len(integers) == len(keys):
         return sorted(integers)
-    return [*sorted(integers), *sorted(key for key in keys if type(key) is str)]
+    strings = [key for key in keys if type(key) is str]
+    if len(integers) + len(strings) < len(keys):
+        return sorted(keys, key=key_order)
+    return [*sorted(integers), *sorted(strings)]
 
 
 def random_key() -> str:
@@ -111,7 +135,7 @@ def arrayset_name(name: object) -> str:
     )
 
 
-def metadata_key(key: object) -> SampleKey:
+def metadata_key(key: object) -> SimpleKey:
     """`key` if it may name a piece of metadata: as sample keys, at most 64 long.
 
     Raises

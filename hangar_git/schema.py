@@ -22,14 +22,16 @@ from .errors import FormatError, InvalidInputError
 KEY_HASH = "blake3-64"
 DIGEST = "blake3-256"
 FANOUTS = (16, 256, 4096, 65536)
-KINDS = ("array",)
+KINDS = ("array", "str", "bytes")
 MERGE_POLICIES = ("ours", "theirs", "fail", "newest")
 MAX_RANK = 31
+MAX_TEXT_BYTES = 2**63 - 1
+"""What a schema of kind str or bytes says of the size of its samples: that it is not limited."""
 
 _REQUIRED = frozenset(
     ["kind", "dtype", "shape", "variable_shape", "named_samples", "fanout", "key_hash", "digest"]
 )
-_OPTIONAL = frozenset(["backend", "backend_opts", "merge"])
+_OPTIONAL = frozenset(["backend", "backend_opts", "merge", "nested"])
 _JSON_TYPES = {int: "integer", str: "string", dict: "object"}
 
 
@@ -51,6 +53,8 @@ class Schema:
         Hints for the store: format code and codec options; None lets the store choose.
     merge
         Merge policy, or None.
+    nested
+        Whether samples have two keys, an outer and an inner one.
     extra
         Unknown ``x-...`` fields, kept as they are.
     """
@@ -64,6 +68,7 @@ class Schema:
     backend: str | None = None
     backend_opts: Mapping[str, Any] | None = None
     merge: str | None = None
+    nested: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -80,7 +85,7 @@ class Schema:
             **self.extra,
         }
         for name in sorted(_OPTIONAL):
-            if (value := getattr(self, name)) is not None:
+            if (value := getattr(self, name)) not in (None, False):
                 fields[name] = value
         return canonical_json(fields)
 
@@ -122,6 +127,7 @@ class Schema:
             backend=fields.get("backend"),
             backend_opts=fields.get("backend_opts"),
             merge=fields.get("merge"),
+            nested=fields.get("nested", False),
             extra=extra,
         )
         if schema.to_json() != text[:-1]:
@@ -136,6 +142,8 @@ class Schema:
         """
         shape_rule = "variable" if self.variable_shape else list(self.shape)
         identity = [name, self.kind, dtype_to_json(self.dtype), self.rank, shape_rule, DIGEST]
+        if self.nested:
+            identity.append("nested")
         return blake3(canonical_json(identity).encode()).hexdigest(4)
 
     @property
@@ -151,11 +159,16 @@ class Schema:
     def accept(self, data: object, arrayset: str, sample: object) -> NDArray[Any]:
         """`data` as this schema stores it: the same array, or its little-endian equal.
 
+        A str or bytes becomes the array of its bytes.
+
         Raises
         ------
         InvalidInputError
-            Not an ndarray, or of another dtype, rank, shape or memory order than declared.
+            Not an ndarray, or of another dtype, rank, shape or memory order than declared; for
+            kinds str and bytes not that, or a str with lone surrogates.
         """
+        if self.kind != "array":
+            return self._accept_text(data, arrayset, sample)
         if not isinstance(data, np.ndarray):
             raise InvalidInputError(
                 f"arrayset {arrayset!r} takes numpy.ndarray, got {type(data).__name__}"
@@ -181,6 +194,30 @@ class Schema:
                 f" pass numpy.ascontiguousarray(data)"
             )
         return data
+
+    def _accept_text(self, data: object, arrayset: str, sample: object) -> NDArray[Any]:
+        if self.kind == "str" and isinstance(data, str):
+            try:
+                raw = data.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidInputError(
+                    f"sample {sample!r} of arrayset {arrayset!r} is no Unicode text: {error}"
+                ) from error
+        elif self.kind == "bytes" and isinstance(data, bytes | bytearray | memoryview):
+            raw = bytes(data)
+        else:
+            raise InvalidInputError(
+                f"arrayset {arrayset!r} takes {self.kind}, got {type(data).__name__}"
+                f" for sample {sample!r}"
+            )
+        return np.frombuffer(raw, np.uint8)
+
+    def value(self, array: NDArray[Any]) -> Any:
+        """What users get for a stored sample: the array itself, or the str or bytes it holds."""
+        if self.kind == "array":
+            return array
+        raw = array.tobytes()
+        return raw.decode() if self.kind == "str" else raw
 
     def _converted(self, data: NDArray[Any], arrayset: str, sample: object) -> NDArray[Any]:
         try:
@@ -216,6 +253,13 @@ def _check_values(fields: Mapping[str, Any]) -> None:
     for name in ("variable_shape", "named_samples"):
         if not isinstance(fields[name], bool):
             raise ValueError(f"{name} must be true or false")
+    if fields.get("nested", True) is not True:
+        raise ValueError("nested is true or absent")
+    if fields["kind"] != "array" and (
+        (fields["dtype"], fields["shape"], fields["variable_shape"])
+        != ("|u1", [MAX_TEXT_BYTES], True)
+    ):
+        raise ValueError(f"the dtype and shape of kind {fields['kind']!r} are always the same")
     for name, kind in (("fanout", int), ("backend", str), ("backend_opts", dict)):
         if name in fields and type(fields[name]) is not kind:
             raise ValueError(f"{name} must be of JSON type {_JSON_TYPES[kind]}")
@@ -248,6 +292,8 @@ def new_schema(
     *,
     named_samples: bool,
     variable_shape: bool,
+    kind: str = "array",
+    nested: bool = False,
 ) -> Schema:
     """The schema that `init_arrayset`'s arguments ask for.
 
@@ -257,6 +303,13 @@ def new_schema(
         Neither a prototype nor both shape and dtype; a prototype that is not C-contiguous; a shape
         or dtype that cannot be stored.
     """
+    if kind not in KINDS:
+        raise InvalidInputError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
+    if kind != "array":
+        if not (shape is dtype is prototype is None):
+            raise InvalidInputError(f"kind {kind!r} takes no shape, dtype or prototype")
+        return Schema(np.dtype("u1"), (MAX_TEXT_BYTES,), True, bool(named_samples), kind=kind,
+                      nested=bool(nested))  # fmt: skip
     if prototype is not None:
         if shape is not None or dtype is not None:
             raise InvalidInputError("give either a prototype, or shape and dtype, not both")
@@ -278,4 +331,5 @@ def new_schema(
         shape=checked_shape(shape),
         variable_shape=bool(variable_shape),
         named_samples=bool(named_samples),
+        nested=bool(nested),
     )

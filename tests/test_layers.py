@@ -9,8 +9,10 @@ ROOT = Path(__file__).parents[1] / "hangar_git"
 LAYERS = {"records": 1, "store": 1, "staging": 2, "api": 3, "cli": 4, "hooks": 4}
 HOMES = {
     "pygit2": ("records/",),
-    "h5py": ("store/hdf5.py",),
+    "h5py": ("store/hdf5.py", "store/lzf.py"),
     "hdf5plugin": ("store/hdf5.py",),
+    "zarr": ("store/zarr3.py",),
+    "google_crc32c": ("store/sharding.py",),
     "lmdb": ("store/index.py",),
     "numcodecs": ("store/codec.py",),
     "click": ("cli/",),

@@ -13,11 +13,12 @@ from ..records.snapshot import ArraysetRecords, Snapshot
 from ..schema import new_schema
 from ..staging.session import WriteSession
 from ..store.store import Store
-from .arrayset import ArraysetDataReader
-from .arraysetwriter import ArraysetDataWriter, with_backend
+from .arrayset import ArraysetBase, ArraysetDataReader
+from .arraysetwriter import ArraysetDataWriter, WriterBase, with_backend
 from .handles import Handle
+from .nested import NestedArraysetReader, NestedArraysetWriter
 
-A = TypeVar("A", bound=ArraysetDataReader)
+A = TypeVar("A", bound=ArraysetBase)
 
 
 class _Arraysets(Handle, Generic[A]):
@@ -107,16 +108,26 @@ class _Arraysets(Handle, Generic[A]):
         super()._die()
 
 
-class ReaderArraysets(_Arraysets[ArraysetDataReader]):
+class ReaderArraysets(_Arraysets[Any]):
     """The arraysets of a commit."""
 
     def __init__(self, snapshot: Snapshot, store: Store) -> None:
         self._arraysets = {
-            records.name: ArraysetDataReader(records, store) for records in snapshot.arraysets()
+            records.name: _reader(records, store) for records in snapshot.arraysets()
         }
 
 
-class Arraysets(_Arraysets[ArraysetDataWriter]):
+def _reader(records: ArraysetRecords, store: Store) -> ArraysetBase:
+    reader = NestedArraysetReader if records.schema.nested else ArraysetDataReader
+    return reader(records, store)
+
+
+def _writer(records: ArraysetRecords, session: WriteSession) -> WriterBase:
+    writer = NestedArraysetWriter if records.schema.nested else ArraysetDataWriter
+    return writer(records, session)
+
+
+class Arraysets(_Arraysets[Any]):
     """The arraysets of a writer checkout: those of the commit, with the staged changes."""
 
     def __init__(self, session: WriteSession) -> None:
@@ -136,14 +147,13 @@ class Arraysets(_Arraysets[ArraysetDataWriter]):
                 records = ArraysetRecords.new(name, staged.schema)
             else:
                 records = base.arrayset(name)
-            old = self._arraysets.get(name)
-            if old is None:
-                self._arraysets[name] = aset = ArraysetDataWriter(records, session)
-            else:
-                aset = old
-                aset._rebase(records)
+            schema = records.schema
             if staged is not None and staged.schema is not None:
-                aset._schema = staged.schema
+                schema = staged.schema
+            aset = self._arraysets.get(name)
+            if aset is None or aset._schema.nested != schema.nested:
+                self._arraysets[name] = aset = _writer(records, session)
+            aset._rebase(records, schema)
 
     @property
     def iswriteable(self) -> bool:
@@ -161,7 +171,9 @@ class Arraysets(_Arraysets[ArraysetDataWriter]):
         variable_shape: bool = False,
         *,
         backend_opts: str | dict[str, Any] | None = None,
-    ) -> ArraysetDataWriter:
+        kind: str = "array",
+        contains_subsamples: bool = False,
+    ) -> Any:
         """Make a new arrayset.
 
         Parameters
@@ -178,6 +190,15 @@ class Arraysets(_Arraysets[ArraysetDataWriter]):
             Whether `shape` is the largest size of each dimension, rather than the only one.
         backend_opts
             For advanced users; see `ArraysetDataWriter.change_backend`.
+        kind
+            ``array``; or ``str`` or ``bytes``, for values of any length, without shape and dtype.
+        contains_subsamples
+            Whether a sample is a mapping of subsamples: ``aset["patient-7"]["ct"] = array``.
+
+        Returns
+        -------
+        ArraysetDataWriter or NestedArraysetWriter
+            The new arrayset.
 
         Raises
         ------
@@ -195,14 +216,22 @@ class Arraysets(_Arraysets[ArraysetDataWriter]):
         twin = next((old for old in self._arraysets if old.lower() == name.lower()), None)
         if twin is not None:
             raise InvalidInputError(f"arrayset {name!r} differs from {twin!r} by case only")
+        if contains_subsamples and not named_samples:
+            raise InvalidInputError("samples that contain subsamples are named")
         schema = new_schema(
-            shape, dtype, prototype, named_samples=named_samples, variable_shape=variable_shape
+            shape,
+            dtype,
+            prototype,
+            named_samples=named_samples,
+            variable_shape=variable_shape,
+            kind=kind,
+            nested=contains_subsamples,
         )
         if backend_opts is not None:
             schema = with_backend(schema, backend_opts)
         self._session.check()
         self._session.area.create(name, schema)
-        self._arraysets[name] = ArraysetDataWriter(ArraysetRecords.new(name, schema), self._session)
+        self._arraysets[name] = _writer(ArraysetRecords.new(name, schema), self._session)
         return self._arraysets[name]
 
     def remove_aset(self, aset_name: str) -> str:

@@ -7,7 +7,6 @@ import weakref
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
-from ..keys import sample_key
 from ..records.gitrepo import Oid
 from ..records.mergecommits import SnapshotOf
 from ..records.snapshot import Snapshot
@@ -167,14 +166,14 @@ class WriterCheckout(ClosableCheckout):
         TypeError
             A slice, or several places without a list of samples.
         """
-        rows = [
-            (aset, sample_key(key), aset._schema.accept(array, aset.name, key))
-            for aset, key, array in assignments(self.arraysets, index, value)
+        accepted = [
+            (aset, aset._accepted(key, data))
+            for aset, key, data in assignments(self.arraysets, index, value)
         ]
         self._session.check()
         with self._session.area.deferring():
-            for aset, key, array in rows:
-                aset.add(array, key)
+            for aset, rows in accepted:
+                aset._put_all(rows)
 
     @property
     def arraysets(self) -> Arraysets:

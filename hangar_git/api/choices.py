@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InvalidInputError
 from ..records.merge import Conflict, Settled
+from ..records.recordfile import record_value
 from ..staging.resolving import POLICIES, Chooser
 from ..staging.session import WriteSession
 
@@ -36,5 +37,4 @@ def stored_choice(session: WriteSession, conflict: Conflict, array: np.ndarray[A
         raise InvalidInputError(f"an array cannot settle this conflict: {conflict}")
     schema = session.base.arrayset(conflict.arrayset).schema
     data = schema.accept(array, conflict.arrayset, conflict.key)
-    value = session.store.writer(schema).put(data)
-    return value + (",".join(map(str, data.shape)).encode() if schema.variable_shape else b"")
+    return record_value(schema, session.store.writer(schema).put(data), data)

@@ -18,7 +18,7 @@ from ..records.recordfile import RecordValue
 from ..records.snapshot import Snapshot, metadata_text
 from ..schema import Schema
 from ..staging.session import WriteSession
-from ..store.backends import chosen_backend
+from ..store.backends import Storage
 from .handles import Handle
 
 
@@ -107,7 +107,7 @@ def _schema(schema: Schema) -> RawArraysetSchemaVal:
         schema.variable_shape,
         schema.shape,
         schema.named_samples,
-        chosen_backend(schema),
+        Storage.of(schema).backend.code,
     )
 
 

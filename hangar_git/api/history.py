@@ -11,7 +11,7 @@ from ..records.gitprogram import run_git
 from ..records.gitrepo import GitRepository, Oid
 from ..records.refs import list_branches, require_tip
 from ..records.snapshot import Snapshot
-from ..store.backends import chosen_backend
+from ..store.backends import Storage
 
 
 def branch_heads(git: GitRepository) -> dict[str, list[str]]:
@@ -101,7 +101,7 @@ def summary_lines(
         yield f"|    - schema_is_var: {schema.variable_shape}"
         yield f"|    - schema_max_shape: {schema.shape}"
         yield f"|    - schema_is_named: {schema.named_samples}"
-        yield f"|    - schema_default_backend: {chosen_backend(schema)}"
+        yield f"|    - schema_default_backend: {Storage.of(schema).backend.code}"
     yield " "
     yield "=================="
     yield "| Metadata:"

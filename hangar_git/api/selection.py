@@ -8,12 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InvalidInputError, NotFoundError
 from ..keys import SampleKey
-from .arrayset import ArraysetDataReader
-from .arraysetwriter import ArraysetDataWriter
+from .arraysetwriter import WriterBase
 
 A_co = TypeVar("A_co", covariant=True)
 
@@ -46,7 +44,7 @@ def split_index(index: object) -> tuple[Any, Any]:
 
 
 def select(
-    arraysets: ArraysetsByName[ArraysetDataReader],
+    arraysets: ArraysetsByName[Any],
     names: object,
     samples: object,
     *,
@@ -64,9 +62,7 @@ def select(
     return found[0] if len(found) == 1 else found
 
 
-def _chosen_arraysets(
-    arraysets: ArraysetsByName[ArraysetDataReader], names: object
-) -> list[ArraysetDataReader]:
+def _chosen_arraysets(arraysets: ArraysetsByName[Any], names: object) -> list[Any]:
     if names is Ellipsis or isinstance(names, slice):
         if isinstance(names, slice) and names != slice(None):
             raise InvalidInputError("only the whole slice ':' selects arraysets")
@@ -86,7 +82,7 @@ def _chosen_samples(samples: object) -> Sequence[SampleKey]:
     raise TypeError(f"samples are chosen by name or names, not {type(samples).__name__}")
 
 
-def _sample(aset: ArraysetDataReader, key: SampleKey, except_missing: bool) -> Any:
+def _sample(aset: Any, key: SampleKey, except_missing: bool) -> Any:
     try:
         return aset.get(key)
     except NotFoundError:
@@ -104,8 +100,8 @@ def _row_type(names: list[str]) -> Any:
 
 
 def assignments(
-    arraysets: ArraysetsByName[ArraysetDataWriter], index: object, value: object
-) -> list[tuple[ArraysetDataWriter, SampleKey, NDArray[Any]]]:
+    arraysets: ArraysetsByName[WriterBase], index: object, value: object
+) -> list[tuple[WriterBase, SampleKey, Any]]:
     """What ``co[index] = value`` is to add: arrayset, key and sample of each.
 
     Raises
@@ -126,7 +122,7 @@ def assignments(
         if not isinstance(part, kinds):
             raise TypeError(f"samples cannot be set at {part!r}")
     if not many_names and not many_samples:
-        return [(arraysets[names], samples, value)]  # type: ignore[list-item]
+        return [(arraysets[names], samples, value)]
     if many_names and many_samples and len(names) > 1 and len(samples) > 1:
         raise InvalidInputError("set several samples of one arrayset, or one sample of several")
     if not isinstance(value, tuple | list):

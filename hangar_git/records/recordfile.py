@@ -12,9 +12,11 @@ import re
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from functools import cache
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from ..digest import DIGEST_SIZE_BYTES
+from numpy.typing import NDArray
+
+from ..digest import DIGEST_SIZE_BYTES, Digest
 from ..errors import FormatError
 from ..keys import SampleKey, key_hash, key_text, parse_key_text
 from ..schema import FANOUTS, Schema
@@ -66,11 +68,21 @@ class RecordFormat(NamedTuple):
     fanout: int
     columns: int
     """Columns after the tag: 2, or 3 where the shape varies."""
+    nested: bool = False
+    """Whether keys are pairs."""
+    counts_bytes: bool = False
+    """Whether the third column is a number of bytes, which may be 0, and no shape."""
 
     @classmethod
     def of(cls, name: str, schema: Schema) -> RecordFormat:
         """The format of arrayset `name` under `schema`."""
-        return cls(schema.tag(name), schema.fanout, 3 if schema.variable_shape else 2)
+        return cls(
+            schema.tag(name),
+            schema.fanout,
+            3 if schema.variable_shape else 2,
+            schema.nested,
+            schema.kind != "array",
+        )
 
     def prefix_of(self, key: SampleKey) -> str:
         """Hash prefix of the record file that holds `key`."""
@@ -107,7 +119,7 @@ class RecordFormat(NamedTuple):
 
     def _parse_fast(self, data: bytes, anchors: AbstractSet[str]) -> Records | None:
         """The records of well-formed lines; None for `_parse_slowly` to say what is wrong."""
-        found = _fast_pattern(self.tag, self.columns).findall(data.decode("ascii", "replace"))
+        found = _fast_pattern(self).findall(data.decode("ascii", "replace"))
         rows = [row for row in found if row[0]]
         if len(rows) != len(found) and {row[-1] for row in found if not row[0]} != anchors:
             return None
@@ -127,7 +139,10 @@ class RecordFormat(NamedTuple):
         values = [raw[i : i + step] for i in range(0, len(raw), step)]
         if self.columns == 3:
             values = [v + row[2].encode() for v, row in zip(values, rows, strict=True)]
-        keys = [int(row[0][1:]) if row[0][0] == "#" else row[0] for row in rows]
+        if self.nested:
+            keys: list[SampleKey] = [parse_key_text(row[0]) for row in rows]
+        else:
+            keys = [int(row[0][1:]) if row[0][0] == "#" else row[0] for row in rows]
         records = dict(zip(keys, values, strict=True))
         return records if raw.hex() == digests and len(records) == len(rows) else None
 
@@ -176,14 +191,23 @@ class RecordFormat(NamedTuple):
         if len(columns) != self.columns:
             raise ValueError(f"{len(columns) + 1} columns, not {self.columns + 1}")
         key = parse_key_text(columns[0])
+        if isinstance(key, tuple) != self.nested:
+            raise ValueError(f"key {columns[0][:80]!r} is {'no' if self.nested else 'a'} pair")
         if not re.fullmatch(r"[0-9a-f]{64}", columns[1]):
             raise ValueError(f"malformed digest {columns[1][:80]!r}")
         value = bytes.fromhex(columns[1])
         if self.columns == 3:
-            if not re.fullmatch(_THIRD, columns[2]):
+            if not re.fullmatch(_BYTES if self.counts_bytes else _SHAPE, columns[2]):
                 raise ValueError(f"malformed shape {columns[2][:80]!r}")
             value += columns[2].encode()
         return key, value
+
+
+def record_value(schema: Schema, digest: Digest, array: NDArray[Any]) -> RecordValue:
+    """The record of a sample of arrayset schema `schema`."""
+    if not schema.variable_shape:
+        return digest
+    return digest + ",".join(map(str, array.shape)).encode()
 
 
 def edited(records: Records, edits: Mapping[SampleKey, RecordValue | None]) -> Records:
@@ -197,8 +221,11 @@ def edited(records: Records, edits: Mapping[SampleKey, RecordValue | None]) -> R
 
 
 def place(text: str) -> bytes:
-    """8 bytes that order and place the record of the key written as `text`."""
-    return key_hash(text)
+    """8 bytes that order and place the record of the key written as `text`.
+
+    Nested samples of one outer key lie together.
+    """
+    return key_hash(text.partition("/")[0])
 
 
 @cache
@@ -208,13 +235,16 @@ def _bucket_suffixes(fanout: int) -> tuple[str, ...]:
     return tuple(f"{number:0{digits}x}" for number in range(16**digits)) if digits > 0 else ()
 
 
-_THIRD = r"(?:[1-9][0-9]*(?:,[1-9][0-9]*)*)?"
+_SHAPE = r"(?:[1-9][0-9]*(?:,[1-9][0-9]*)*)?"
+_BYTES = r"(?:0|[1-9][0-9]*)"
 
 
 @cache
-def _fast_pattern(tag: str, columns: int) -> re.Pattern[str]:
+def _fast_pattern(form: RecordFormat) -> re.Pattern[str]:
     # Digests are checked all at once: a class of 64 characters takes twice the time of any 64.
-    key = r"((?:#(?:0|[1-9][0-9]{0,17}))|[A-Za-z0-9._-]{1,255})"
-    third = rf"\t({_THIRD})" if columns == 3 else "()"
+    key = r"(?:#(?:0|[1-9][0-9]{0,17})|[A-Za-z0-9._-]{1,255})"
+    if form.nested:
+        key += "/" + key
+    third = rf"\t({_BYTES if form.counts_bytes else _SHAPE})" if form.columns == 3 else "()"
     anchor = rf"@([0-9a-f]{{{_BUCKET_DIGITS}}})"
-    return re.compile(rf"{tag}\t(?:{key}\t(.{{64}}){third}|{anchor})\n")
+    return re.compile(rf"{form.tag}\t(?:({key})\t(.{{64}}){third}|{anchor})\n")

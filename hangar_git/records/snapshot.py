@@ -176,7 +176,7 @@ class Snapshot:
     def metadata_files(self) -> dict[SampleKey, Oid]:
         """Metadata key -> blob with its value, in the order users see."""
         entry = self._top.get("metadata")
-        files = {}
+        files: dict[SampleKey, Oid] = {}
         for name, (mode, oid) in (self.git.read_tree(entry.oid) if entry else {}).items():
             where = f".hangar/metadata/{name}"
             if not name.endswith(".json") or mode == FileMode.TREE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..digest import DIGEST_SIZE_BYTES, Digest
+from ..digest import Digest
 from ..errors import FormatError, InvalidInputError
 from ..failpoints import failpoint
 from ..keys import SampleKey, key_text, parse_key_text
 from ..records.edits import ArraysetEdits, Edits
 from ..records.gitrepo import Oid
-from ..records.recordfile import RecordValue
+from ..records.recordfile import RecordValue, record_value
 from ..schema import Schema
 from ..store.store import FLUSH_BYTES, Store
-from .journal import Journal
+from .journal import Journal, set_line
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +37,8 @@ class StagingArea:
 
     Parameters
     ----------
-    path
-        The journal's.
-    store
-        Where samples go; writable.
+    path, store
+        The journal's; and where samples go, writable.
 
     Attributes
     ----------
@@ -188,18 +186,45 @@ class StagingArea:
         held_before = writer.held_bytes
         value = writer.put(array)
         if writer.held_bytes != held_before:
-            self._new_data[value] = (name, array.shape)
+            self._note_new_data(name, schema, [value], [array])
             self._new_data_bytes += array.nbytes
-            if self._schemas.get(name) is not schema:
-                self._schemas[name] = schema
-                self._lines.append(f"schema-of\t{name}\t{schema.to_json()}")
-        if schema.variable_shape:
-            value += ",".join(map(str, array.shape)).encode()
+        value = record_value(schema, value, array)
         edits = self.edits.arraysets.get(name) or self._of(name)
         edits.values[key] = value
         self._samples.append((name, key, value))
         if not self.deferred or writer.held_bytes > FLUSH_BYTES:
             self.flush()
+
+    def put_many(
+        self, name: str, keys: Sequence[SampleKey], schema: Schema, arrays: Sequence[NDArray[Any]]
+    ) -> None:
+        """As `put`, for many samples: hashed and encoded by all processors."""
+        step = max(1, FLUSH_BYTES // max(1, arrays[0].nbytes))
+        with self.deferring():
+            for at in range(0, len(keys), step):
+                part = arrays[at : at + step]
+                writer = self._store.writer(schema)
+                held_before = writer.held_bytes
+                digests = writer.put_many(part)
+                if writer.held_bytes != held_before:
+                    self._note_new_data(name, schema, digests, part)
+                    self._new_data_bytes += writer.held_bytes - held_before
+                values = [record_value(schema, d, a) for d, a in zip(digests, part, strict=True)]
+                rows = list(zip(keys[at : at + step], values, strict=True))
+                self._of(name).values.update(rows)
+                self._samples += [(name, key, value) for key, value in rows]
+                if writer.held_bytes > FLUSH_BYTES:
+                    self.flush()
+
+    def _note_new_data(
+        self, name: str, schema: Schema, digests: Sequence[Digest], arrays: Sequence[NDArray[Any]]
+    ) -> None:
+        """Remember which samples may be in no container yet, for the journal."""
+        for digest, array in zip(digests, arrays, strict=True):
+            self._new_data[digest] = (name, array.shape)
+        if self._schemas.get(name) is not schema:
+            self._schemas[name] = schema
+            self._lines.append(f"schema-of\t{name}\t{schema.to_json()}")
 
     def set_record(self, name: str, key: SampleKey, value: RecordValue | None) -> None:
         """Stage a record whose sample is known already; None removes it."""
@@ -291,13 +316,7 @@ class StagingArea:
 
     def _write_samples(self) -> None:
         """Turn collected samples into lines, so that later lines come after them."""
-        size = DIGEST_SIZE_BYTES
-        self._lines += [
-            f"set\t{name}\t{key_text(key)}\t{value.hex()}"
-            if len(value) == size
-            else f"set\t{name}\t{key_text(key)}\t{value[:size].hex()}\t{value[size:].decode()}"
-            for name, key, value in self._samples
-        ]
+        self._lines += [set_line(name, key, value) for name, key, value in self._samples]
         self._samples.clear()
 
     def _unwritten(self) -> bytes:
@@ -364,7 +383,7 @@ class StagingArea:
         self._journal.sync()
 
     def set_aside_damaged(self) -> Path:
-        """Move a journal that cannot be read out of the way; where it is now."""
+        """As `Journal.set_aside`."""
         return self._journal.set_aside()
 
     def detach(self) -> None:

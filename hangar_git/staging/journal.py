@@ -16,14 +16,24 @@ from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest
 
+from ..digest import DIGEST_SIZE_BYTES
 from ..durable import replace_file, write_all
 from ..errors import IntegrityError, StorageError
 from ..failpoints import failpoint
+from ..keys import SampleKey, key_text
+from ..records.recordfile import RecordValue
 
 _HEADER = "hangar-journal 1 %016x\n"
 _HEADER_SIZE = len(_HEADER % 0)
 _HEADER_PATTERN = re.compile(rb"hangar-journal 1 ([0-9a-f]{16})\n")
 _BATCH_PATTERN = re.compile(rb"batch ([0-9]{1,15}) ([0-9a-f]{16})\n")
+
+
+def set_line(name: str, key: SampleKey, value: RecordValue) -> str:
+    """The operation that sets a sample."""
+    digest, third = value[:DIGEST_SIZE_BYTES], value[DIGEST_SIZE_BYTES:]
+    line = f"set\t{name}\t{key_text(key)}\t{digest.hex()}"
+    return f"{line}\t{third.decode()}" if third else line
 
 
 def _batch(body: bytes) -> bytes:

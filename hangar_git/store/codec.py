@@ -13,16 +13,21 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..errors import InvalidInputError
+import numpy as np
+
+from ..errors import InvalidInputError, StateError
+from . import lzf
 
 BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
-COMPLIBS = ("none", "zstd", "gzip", *(f"blosc:{name}" for name in BLOSC_COMPRESSORS))
+COMPLIBS = ("none", "zstd", "gzip", "lzf", *(f"blosc:{name}" for name in BLOSC_COMPRESSORS))
 SHUFFLES = ("none", "byte", "bit")
-_DEFAULT_LEVEL = {"blosc": 5, "zstd": 3, "gzip": 4, "none": 0}
+_SHUFFLES_OF = {"blosc": SHUFFLES, "none": SHUFFLES[:1]}
+_LEVELS_OF = {"none": (0, 0), "lzf": (0, 0), "zstd": (1, 22)}
+_DEFAULT_LEVEL = {"blosc": 5, "zstd": 3, "gzip": 4}
 
 Encode = Callable[[bytes], bytes]
 Decode = Callable[..., Any]
-DECODE_ERRORS = (RuntimeError, ValueError, MemoryError, IndexError, zlib.error)
+DECODE_ERRORS = (RuntimeError, ValueError, MemoryError, IndexError, OSError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +37,9 @@ class Codec:
     Parameters
     ----------
     complib
-        ``none``, ``zstd``, ``gzip``, or ``blosc:`` and one of `BLOSC_COMPRESSORS`.
+        ``none``, ``zstd``, ``gzip``, ``lzf``, or ``blosc:`` and one of `BLOSC_COMPRESSORS`.
     complevel
-        0 to 9 (zstd: 1 to 22).
+        0 to 9 (zstd: 1 to 22; lzf has none).
     shuffle
         ``none``, ``byte`` or (blosc only) ``bit``.
     """
@@ -60,10 +65,10 @@ class Codec:
         if complib not in COMPLIBS:
             raise InvalidInputError(f"complib {complib!r} is not one of {', '.join(COMPLIBS)}")
         family = complib.partition(":")[0]
-        level = options.get("complevel", _DEFAULT_LEVEL[family])
-        lowest, highest = (1, 22) if family == "zstd" else (0, 9)
-        if family == "none":
-            lowest = highest = level = 0
+        lowest, highest = _LEVELS_OF.get(family, (0, 9))
+        level = options.get("complevel", _DEFAULT_LEVEL.get(family, 0))
+        if family == "none" or (family == "lzf" and level in (None, False, "none")):
+            level = 0
         if isinstance(level, bool) or not isinstance(level, int) or not lowest <= level <= highest:
             raise InvalidInputError(
                 f"complevel of {complib} is {lowest} to {highest}, not {level!r}"
@@ -71,7 +76,7 @@ class Codec:
         shuffle = options.get("shuffle", "byte" if family == "blosc" else "none")
         if shuffle is None or isinstance(shuffle, bool):
             shuffle = "byte" if shuffle else "none"
-        allowed = SHUFFLES if family == "blosc" else SHUFFLES[:1]
+        allowed = _SHUFFLES_OF.get(family, SHUFFLES[:2])
         if shuffle not in allowed:
             raise InvalidInputError(
                 f"shuffle of {complib} is {' or '.join(allowed)}, not {shuffle!r}"
@@ -82,34 +87,67 @@ class Codec:
         """The options, as `parse` takes them."""
         return {"complib": self.complib, "complevel": self.complevel, "shuffle": self.shuffle}
 
-    def encoder(self, itemsize: int) -> Encode:
-        """The function that encodes a chunk of items of `itemsize` bytes."""
-        return _encoder(self, itemsize)
+    @property
+    def family(self) -> str:
+        """``blosc``, or the whole `complib`."""
+        return self.complib.partition(":")[0]
 
-    def decoder(self) -> Decode | None:
+    @property
+    def shuffles_apart(self) -> bool:
+        """Whether shuffling is a step of its own, before encoding."""
+        return self.shuffle == "byte" and self.family != "blosc"
+
+    @property
+    def needs_size(self) -> bool:
+        """Whether the decoder must be given `out`: the encoded bytes do not say their size."""
+        return self.family == "lzf"
+
+    def skipped_filters(self, encoded_size_bytes: int, size_bytes: int) -> int:
+        """HDF5's filter mask of a chunk: lzf leaves those as they are that it cannot shorten."""
+        if self.family == "lzf" and encoded_size_bytes == size_bytes:
+            return 2 if self.shuffles_apart else 1
+        return 0
+
+    def encoder(self, itemsize: int, *, gzip_framing: bool = False) -> Encode:
+        """The function that encodes a chunk of items of `itemsize` bytes.
+
+        With `gzip_framing`, codec gzip makes gzip files, as Zarr has them, and not zlib streams.
+        """
+        return _encoder(self, itemsize, gzip_framing)
+
+    def decoder(self, itemsize: int) -> Decode | None:
         """The function that decodes a chunk, to bytes or into `out`; None for no codec.
 
-        It raises one of `DECODE_ERRORS` when the bytes cannot be decoded.
+        `out` is a writable buffer of exactly the decoded size. It raises one of `DECODE_ERRORS`
+        when the bytes cannot be decoded.
         """
-        return _decoder(self.complib.partition(":")[0])
+        return _decoder(self.family, itemsize if self.shuffles_apart else 1)
 
 
 NONE = Codec()
 
 
 @cache
-def _encoder(codec: Codec, itemsize: int) -> Encode:
+def _encoder(codec: Codec, itemsize: int, gzip_framing: bool) -> Encode:
+    encode = _bare_encoder(codec, itemsize, gzip_framing)
+    if codec.shuffles_apart and itemsize > 1:
+        return lambda chunk: encode(_shuffled(chunk, itemsize))
+    return encode
+
+
+def _bare_encoder(codec: Codec, itemsize: int, gzip_framing: bool) -> Encode:
     family, _, name = codec.complib.partition(":")
     if family == "none":
         return bytes
     if family == "gzip":
-        return lambda chunk: zlib.compress(chunk, codec.complevel)
+        window = 31 if gzip_framing else 15
+        return lambda chunk: zlib.compress(chunk, codec.complevel, window)
+    if family == "lzf":
+        return lzf.compress
+    numcodecs = _numcodecs(codec.complib)
     if family == "zstd":
-        from numcodecs import zstd
-
-        return lambda chunk: bytes(zstd.compress(chunk, codec.complevel))
-    from numcodecs import blosc
-
+        return lambda chunk: bytes(numcodecs.zstd.compress(chunk, codec.complevel))
+    blosc = numcodecs.blosc
     blosc.use_threads = False  # samples are encoded side by side, not split
     shuffle = SHUFFLES.index(codec.shuffle)
     compressor = name.encode()
@@ -120,19 +158,34 @@ def _encoder(codec: Codec, itemsize: int) -> Encode:
 
 
 @cache
-def _decoder(family: str) -> Decode | None:
+def _decoder(family: str, itemsize: int) -> Decode | None:
+    decode = _bare_decoder(family)
+    if decode is None or itemsize == 1:
+        return decode
+
+    def unshuffling(data: bytes, out: Any = None) -> Any:
+        if out is None:
+            return _unshuffled(decode(data), itemsize)
+        shuffled = np.empty(memoryview(out).nbytes, np.uint8)
+        decode(data, shuffled)
+        memoryview(out).cast("B")[:] = _unshuffled(shuffled, itemsize)
+        return out
+
+    return unshuffling
+
+
+def _bare_decoder(family: str) -> Decode | None:
     if family == "none":
         return None
     if family == "gzip":
         return _inflate
+    if family == "lzf":
+        return lzf.decompress
+    numcodecs = _numcodecs(family)
     if family == "zstd":
-        from numcodecs import zstd
-
-        return zstd.decompress  # type: ignore[no-any-return]
-    from numcodecs import blosc
-
-    blosc.use_threads = False
-    decompress = blosc.decompress
+        return numcodecs.zstd.decompress  # type: ignore[no-any-return]
+    numcodecs.blosc.use_threads = False
+    decompress = numcodecs.blosc.decompress
 
     def unblosc(data: bytes, out: Any = None) -> Any:
         # blosc believes its header, and crashed the process on one that a flipped bit made claim
@@ -145,8 +198,29 @@ def _decoder(family: str) -> Decode | None:
     return unblosc
 
 
+def _numcodecs(complib: str) -> Any:
+    """The library of the blosc family and zstd."""
+    try:
+        import numcodecs.blosc
+        import numcodecs.zstd
+    except ImportError as error:
+        raise StateError(
+            f"codec {complib} needs the numcodecs package: pip install numcodecs"
+        ) from error
+    return numcodecs
+
+
 def _inflate(data: bytes, out: Any = None) -> Any:
-    decoded = zlib.decompress(data)
+    decoded = zlib.decompress(data, 47)  # of either framing
     if out is not None:
-        memoryview(out)[:] = decoded
+        memoryview(out).cast("B")[:] = decoded
     return decoded
+
+
+def _shuffled(chunk: bytes, itemsize: int) -> bytes:
+    """First bytes of all items, then all second bytes, and so on, as HDF5's filter has them."""
+    return np.frombuffer(chunk, np.uint8).reshape(-1, itemsize).T.tobytes()
+
+
+def _unshuffled(chunk: Any, itemsize: int) -> bytes:
+    return np.frombuffer(chunk, np.uint8).reshape(itemsize, -1).T.tobytes()

@@ -1,18 +1,19 @@
 """Backends ``00`` and ``01``: HDF5, variable and fixed shape.
 
-A group of samples is an HDF5 group with the datasets ``samples``, ``digests`` and ``checksums``;
-in ``01`` it is the root, in ``00`` there is one for each shape, named ``28x31`` (``scalar`` for
-shape ``()``). ``samples`` is chunked along its first axis and carries the standard filters, so any
-HDF5 program with the filter reads it.
+A group of samples is an HDF5 group with the dataset ``samples`` and one for each column of its
+table. In ``01`` it is the root, and ``samples`` has shape (n, *sample shape). In ``00`` there is
+one for each size of page, and ``samples`` has one dimension, in which a sample begins at its
+``starts``. ``samples`` has the standard filters, so any HDF5 program with the filter reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import StateError
 from .codec import SHUFFLES, Codec
@@ -20,9 +21,10 @@ from .container import (
     Backend,
     ContainerSpec,
     Group,
+    PagedGroup,
     StoredGroup,
     damaged,
-    stored_checksum,
+    shape_name,
     table_checksum,
 )
 
@@ -32,43 +34,43 @@ class Hdf5Backend(Backend):
 
     suffix = ".h5"
 
-    def __init__(self, code: str, *, variable_shape: bool) -> None:
+    def __init__(self, code: str, *, paged: bool) -> None:
         self.code = code
-        self._variable_shape = variable_shape
+        self.paged = paged
 
-    def write(self, file: BinaryIO, spec: ContainerSpec, groups: list[Group]) -> None:
+    def write(self, file: BinaryIO, spec: ContainerSpec, groups: Sequence[Group]) -> None:
         import h5py
 
         spec_json = spec.to_json()
         with h5py.File(file, "w", libver="latest") as hdf5:
             hdf5.attrs["hangar"] = spec_json
-            table = []
-            for group in sorted(groups, key=lambda g: _group_name(g.shape)):  # as HDF5 lists them
-                at = hdf5.create_group(_group_name(group.shape)) if self._variable_shape else hdf5
-                digests, checksums = group.table()
+            tables = []
+            for group in sorted(groups, key=lambda g: shape_name(g.shape)):  # as HDF5 lists them
+                at = hdf5.create_group(shape_name(group.shape)) if self.paged else hdf5
+                columns = group.columns()
                 _write_samples(at, spec, group)
-                at["digests"], at["checksums"] = digests, checksums
-                table.append((group.shape, group.samples_per_chunk, digests, checksums))
-            hdf5.attrs["table_checksum"] = np.uint64(table_checksum(spec_json, table))
+                for name, column in columns.items():
+                    at[name] = column
+                tables.append((group.header(), columns))
+            hdf5.attrs["table_checksum"] = np.uint64(table_checksum(spec_json, tables))
 
     def scan(self, path: Path) -> tuple[ContainerSpec, list[StoredGroup]]:
         import h5py
 
         try:
             with h5py.File(path, "r") as file:
-                spec = ContainerSpec.from_json(file.attrs["hangar"], self.code)
-                found = file.values() if self._variable_shape else [file]
-                groups = [_scan_group(group, spec) for group in found]
+                spec = ContainerSpec.of_backend(file.attrs["hangar"], self.code)
+                scanned = [
+                    _scan_group(group, spec, paged=self.paged)
+                    for group in (file.values() if self.paged else [file])
+                ]
                 expected = int(file.attrs["table_checksum"])
-            if stored_checksum(spec, groups) != expected:
+            tables = [(header, columns) for header, columns, _ in scanned]
+            if table_checksum(spec.to_json(), tables) != expected:
                 raise ValueError("its table does not match its checksum")
         except Exception as error:  # h5py raises nearly every builtin type on damaged files
             raise damaged(path, error) from error
-        return spec, groups
-
-
-def _group_name(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "scalar"
+        return spec, [stored for _, _, stored in scanned]
 
 
 def hdf5_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -77,25 +79,34 @@ def hdf5_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _write_samples(at: Any, spec: ContainerSpec, group: Group) -> None:
+    dtype = hdf5_dtype(spec.dtype)
+    if isinstance(group, PagedGroup) and group.shape == (0,):
+        at.create_dataset("samples", data=np.frombuffer(b"".join(group.chunks), dtype))
+        return
+    count = len(group.chunks) if isinstance(group, PagedGroup) else len(group.digests)
+    per_chunk, shape = group.samples_per_chunk, group.shape
+    if isinstance(group, PagedGroup):
+        per_chunk, count, shape = shape[0], count * shape[0], ()
     dataset = at.create_dataset(
-        "samples",
-        (len(group.digests), *group.shape),
-        hdf5_dtype(spec.dtype),
-        chunks=(group.samples_per_chunk, *group.shape),
-        **_filter(spec.codec),
+        "samples", (count, *shape), dtype, chunks=(per_chunk, *shape), **_filters(spec.codec)
     )
-    rest = (0,) * len(group.shape)
+    chunk_size = dtype.itemsize * int(np.prod((per_chunk, *shape)))
+    rest = (0,) * len(shape)
     for number, chunk in enumerate(group.chunks):
-        dataset.id.write_direct_chunk((number * group.samples_per_chunk, *rest), chunk)
+        skipped = spec.codec.skipped_filters(len(chunk), chunk_size)
+        dataset.id.write_direct_chunk((number * per_chunk, *rest), chunk, skipped)
 
 
-def _filter(codec: Codec) -> Mapping[str, Any]:
+def _filters(codec: Codec) -> Mapping[str, Any]:
     """`create_dataset` arguments by which HDF5 decodes what `codec` encodes."""
     family, _, name = codec.complib.partition(":")
+    shuffle = {"shuffle": True} if codec.shuffles_apart else {}
     if family == "none":
         return {}
     if family == "gzip":
-        return {"compression": "gzip", "compression_opts": codec.complevel}
+        return {"compression": "gzip", "compression_opts": codec.complevel, **shuffle}
+    if family == "lzf":
+        return {"compression": "lzf", **shuffle}
     try:
         import hdf5plugin
     except ImportError as error:
@@ -103,30 +114,63 @@ def _filter(codec: Codec) -> Mapping[str, Any]:
             f"codec {codec.complib} in HDF5 needs the hdf5plugin package: pip install hdf5plugin"
         ) from error
     if family == "zstd":
-        return hdf5plugin.Zstd(clevel=codec.complevel)
+        return {**hdf5plugin.Zstd(clevel=codec.complevel), **shuffle}
     return hdf5plugin.Blosc(
         cname=cast("Any", name), clevel=codec.complevel, shuffle=SHUFFLES.index(codec.shuffle)
     )
 
 
-def _scan_group(at: Any, spec: ContainerSpec) -> StoredGroup:
+def _scan_group(
+    at: Any, spec: ContainerSpec, *, paged: bool
+) -> tuple[list[Any], dict[str, NDArray[Any]], StoredGroup]:
+    """Header, columns and places of one group."""
     dataset = at["samples"]
     if dataset.dtype != hdf5_dtype(spec.dtype):
         raise ValueError(f"dtype {dataset.dtype} is not {spec.dtype}")
-    samples_per_chunk, *shape = dataset.chunks
+    names = ("digests", "checksums", "starts", "shapes") if paged else ("digests", "checksums")
+    columns = {name: at[name][...] for name in names}
+    itemsize = spec.dtype.itemsize
+    if dataset.chunks is None:
+        header: list[Any] = [[0], 1]
+        return header, columns, _plain(dataset, columns, itemsize)
+    per_chunk, *shape = dataset.chunks
     places = sorted(_chunk_places(dataset))
+    offsets = np.array([offset for _, offset, _ in places], np.uint64)
+    lengths = np.array([length for _, _, length in places], np.uint64)
+    if not paged:
+        size = itemsize * int(np.prod(shape, dtype=np.int64))
+        stored = StoredGroup.fixed(shape, per_chunk, size, offsets, lengths, columns)
+        return [shape, per_chunk], columns, stored
+    starts, page = columns["starts"], np.uint64(per_chunk)
+    stored = StoredGroup(
+        offsets,
+        lengths,
+        columns["digests"],
+        columns["checksums"],
+        starts // page,
+        starts % page * np.uint64(itemsize),
+        columns["shapes"],
+    )
+    return [[per_chunk], 1], columns, stored
+
+
+def _plain(dataset: Any, columns: Mapping[str, NDArray[Any]], itemsize: int) -> StoredGroup:
+    """A group without pages: each sample is a chunk."""
+    sizes = columns["shapes"].prod(axis=1, dtype=np.uint64) * np.uint64(itemsize)
+    n = len(sizes)
     return StoredGroup(
-        shape=tuple(shape),
-        samples_per_chunk=samples_per_chunk,
-        offsets=np.array([offset for _, offset, _ in places], np.uint64),
-        lengths=np.array([length for _, _, length in places], np.uint64),
-        digests=at["digests"][...],
-        checksums=at["checksums"][...],
+        np.uint64(dataset.id.get_offset() or 0) + columns["starts"] * np.uint64(itemsize),
+        sizes,
+        columns["digests"],
+        columns["checksums"],
+        np.arange(n, dtype=np.uint64),
+        np.zeros(n, np.uint64),
+        columns["shapes"],
     )
 
 
 def _chunk_places(dataset: Any) -> Iterator[tuple[int, int, int]]:
-    """First sample, byte offset and length of every chunk."""
+    """First element, byte offset and length of every chunk."""
     places: list[tuple[int, int, int]] = []
     dataset.id.chunk_iter(
         lambda info: places.append((info.chunk_offset[0], info.byte_offset, info.size))

@@ -29,17 +29,16 @@ from ..digest import Digest
 from ..dtypes import canonical_json
 from ..durable import make_directory
 from ..errors import IntegrityError, StorageError
-from .codec import Codec
-from .container import StoredGroup
+from .container import ContainerSpec, StoredGroup
 
 log = logging.getLogger(__name__)
 
 LOCATOR = struct.Struct("<BIQQQ")
-"""Version, container number, chunk length, chunk offset << 16 | place in chunk, xxh3-64."""
+"""Version, container number, chunk length, chunk offset << 16 | place in the decoded chunk (bytes),
+xxh3-64."""
 LOCATOR_VERSION = 1
-MAX_SAMPLES_PER_CHUNK = 1 << 16
 
-_DTYPE = np.dtype(
+LOCATOR_DTYPE = np.dtype(
     [("version", "u1"), ("container", "<u4"), ("length", "<u8"), ("place", "<u8"), ("xxh3", "<u8")]
 )
 _VERSION = b"1"
@@ -62,13 +61,11 @@ _NOT_DAMAGE = (
 def locators(container: int, group: StoredGroup) -> list[tuple[Digest, bytes]]:
     """Index entries of all samples of a group of container number `container`."""
     n = len(group.digests)
-    sample = np.arange(n)
-    chunk, place = sample // group.samples_per_chunk, sample % group.samples_per_chunk
-    rows = np.empty(n, _DTYPE)
+    rows = np.empty(n, LOCATOR_DTYPE)
     rows["version"] = LOCATOR_VERSION
     rows["container"] = container
-    rows["length"] = group.lengths[chunk]
-    rows["place"] = group.offsets[chunk] << np.uint64(16) | place.astype(np.uint64)
+    rows["length"] = group.lengths[group.chunks]
+    rows["place"] = group.offsets[group.chunks] << np.uint64(16) | group.places
     rows["xxh3"] = group.checksums
     values, digests = rows.tobytes(), group.digests.tobytes()
     size = LOCATOR.size
@@ -76,23 +73,23 @@ def locators(container: int, group: StoredGroup) -> list[tuple[Digest, bytes]]:
 
 
 class ContainerRow(NamedTuple):
-    """What the index knows of a container: its file's name, and how to decode its chunks."""
+    """What the index knows of a container: its file's name, and its description."""
 
     name: str
-    codec: Codec
+    spec: ContainerSpec
 
     def to_bytes(self) -> bytes:
         """As the index stores it."""
-        return canonical_json([self.name, self.codec.to_json()]).encode()
+        return canonical_json([self.name, self.spec.to_json()]).encode()
 
     @classmethod
     def parse(cls, data: bytes) -> ContainerRow:
         """Inverse of `to_bytes`; IntegrityError if it is not that."""
         try:
-            name, codec = json.loads(data)
+            name, spec = json.loads(data)
             if name != os.path.basename(name) or "\0" in name:  # noqa: PTH119  # of any type
                 raise ValueError("not a file name")
-            return cls(name, Codec.parse(codec))
+            return cls(name, ContainerSpec.from_json(spec))
         except (ValueError, TypeError, AttributeError) as error:
             raise IntegrityError(f"index: malformed row {data[:80]!r}") from error
 

@@ -12,6 +12,7 @@ import math
 import os
 import struct
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +26,6 @@ from .container import (
     Group,
     StoredGroup,
     damaged,
-    stored_checksum,
     table_checksum,
 )
 
@@ -39,9 +39,10 @@ class NpyBackend(Backend):
     code = "10"
     suffix = ".npy"
 
-    def write(self, file: BinaryIO, spec: ContainerSpec, groups: list[Group]) -> None:
+    def write(self, file: BinaryIO, spec: ContainerSpec, groups: Sequence[Group]) -> None:
         (group,) = groups
-        digests, checksums = group.table()
+        columns = group.columns()
+        digests, checksums = columns["digests"], columns["checksums"]
         samples = np.frombuffer(b"".join(group.chunks), spec.dtype)
         with warnings.catch_warnings():
             # Field names beyond Latin-1 take a newer header; numpy warns that old ones cannot read.
@@ -51,9 +52,7 @@ class NpyBackend(Backend):
         footer = b"".join(
             [_MAGIC, spec_json.encode(), b"\0", digests.tobytes(), checksums.tobytes()]
         )
-        checksum = table_checksum(
-            spec_json, [(group.shape, group.samples_per_chunk, digests, checksums)]
-        )
+        checksum = table_checksum(spec_json, [(group.header(), columns)])
         file.write(footer + _END.pack(checksum, len(footer) + _END.size, _MAGIC))
 
     def scan(self, path: Path) -> tuple[ContainerSpec, list[StoredGroup]]:
@@ -70,18 +69,22 @@ class NpyBackend(Backend):
                 file.seek(size - footer_size)
                 footer = file.read(footer_size - _END.size)
             table = n * (DIGEST_SIZE_BYTES + 8)
-            spec = ContainerSpec.from_json(footer[len(_MAGIC) : -table - 1].decode(), self.code)
+            spec = ContainerSpec.of_backend(footer[len(_MAGIC) : -table - 1].decode(), self.code)
             digests = np.frombuffer(footer[-table : -8 * n], np.uint8)
-            group = StoredGroup(
-                shape=tuple(sample_shape),
-                samples_per_chunk=1,
-                offsets=start + sample_size * np.arange(n, dtype=np.uint64),
-                lengths=np.full(n, sample_size, np.uint64),
-                digests=digests.reshape(n, DIGEST_SIZE_BYTES),
-                checksums=np.frombuffer(footer[-8 * n :], "<u8"),
-            )
-            if stored_checksum(spec, [group]) != checksum:
+            columns = {
+                "digests": digests.reshape(n, DIGEST_SIZE_BYTES),
+                "checksums": np.frombuffer(footer[-8 * n :], "<u8"),
+            }
+            if table_checksum(spec.to_json(), [([list(sample_shape), 1], columns)]) != checksum:
                 raise ValueError("its table does not match its checksum")
+            group = StoredGroup.fixed(
+                sample_shape,
+                1,
+                sample_size,
+                start + sample_size * np.arange(n, dtype=np.uint64),
+                np.full(n, sample_size, np.uint64),
+                columns,
+            )
             if spec.dtype != dtype or spec.codec != NONE:
                 raise ValueError("its header does not match its footer")
         except Exception as error:  # numpy raises nearly every builtin type on damaged headers

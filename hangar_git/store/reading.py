@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,23 +13,34 @@ from xxhash import xxh3_64_intdigest
 
 from ..digest import Digest
 from ..errors import DataNotLocalError, IntegrityError, StorageError
-from .codec import DECODE_ERRORS, Decode
+from .backends import BACKENDS
+from .codec import DECODE_ERRORS
+from .container import ContainerSpec, element_count, page_elements
 from .index import LOCATOR, LOCATOR_VERSION, Index
+from .sharding import Selection, ShardReader, fitted_chunks
 
 _CHUNK_CACHE_BYTES = 64 << 20
 _OPEN_CONTAINERS = 128
-_DIRECT_BYTES = 16 << 10
+_KEPT_LOCATORS = 1 << 18
+DIRECT_BYTES = 16 << 10
 """From this size on, decoding straight into the array saves more than it costs."""
 
+T = TypeVar("T")
+Array = NDArray[Any]
 
-class _OpenContainer:
+
+class OpenContainer:
     """A container open for reading by byte range."""
 
-    __slots__ = ("decode", "fd", "path")
+    __slots__ = ("decode", "fd", "needs_size", "paged", "path", "sharded", "spec")
 
-    def __init__(self, path: Path, decode: Decode | None) -> None:
+    def __init__(self, path: Path, spec: ContainerSpec) -> None:
         self.path = path
-        self.decode = decode
+        self.spec = spec
+        self.decode = spec.codec.decoder(spec.dtype.itemsize)
+        self.needs_size = spec.codec.needs_size
+        backend = BACKENDS[spec.backend]
+        self.paged, self.sharded = backend.paged, backend.sharded
         self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
     def pread(self, size: int, offset: int, digest: Digest) -> bytes:
@@ -37,6 +49,18 @@ class _OpenContainer:
             return os.pread(self.fd, size, offset)
         except (OSError, OverflowError, MemoryError) as error:
             raise damaged_sample(self.path, offset, digest, str(error)) from error
+
+    def shard(
+        self, offset: int, length: int, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> ShardReader:
+        """The shard of a sample."""
+        assert self.spec.chunks is not None
+
+        def read(at: int, size: int) -> bytes:
+            return self.pread(size, offset + (at if at >= 0 else length + at), digest)
+
+        chunks = fitted_chunks(self.spec.chunks, shape)
+        return ShardReader(shape, dtype, chunks, self.decode, read)
 
     def __del__(self) -> None:
         fd = getattr(self, "fd", -1)
@@ -53,17 +77,25 @@ class SampleReader:
         Where the containers are.
     index
         Digest -> locator.
+
+    Attributes
+    ----------
+    locators, containers, chunks
+        Kept: those looked up, those open, and decoded chunks of small samples by container and
+        offset.
     """
 
     def __init__(self, directory: Path, index: Index) -> None:
         self._directory = directory
-        self._index = index
-        self._locators: dict[Digest, bytes] = {}
-        self._containers: dict[int, _OpenContainer] = {}
-        self._chunks: dict[tuple[int, int], bytes] = {}
+        self.index = index
+        self.locators: dict[Digest, bytes] = {}
+        self.containers: dict[int, OpenContainer] = {}
+        self.chunks: dict[tuple[int, int], bytes] = {}
         self._chunks_size = 0
 
-    def read(self, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    # -- one sample ----------------------------------------------------------------------------
+
+    def read(self, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
         """The sample of `digest`: a fresh, writable, C-contiguous array, verified.
 
         Raises
@@ -76,68 +108,113 @@ class SampleReader:
         try:
             return self._read(digest, dtype, shape)
         except (IntegrityError, DataNotLocalError):
-            # What was looked up before may be outdated: an index rebuilt, containers replaced.
-            self.forget()
-            self._index.forget_lookup()
-            return self._read(digest, dtype, shape)
+            return self.again(lambda: self._read(digest, dtype, shape))
 
-    def _read(self, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-        locator = self._locators.get(digest)
+    def again(self, read: Callable[[], T]) -> T:
+        """What `read` returns, after what was looked up has been forgotten."""
+        # It may be outdated: an index rebuilt, containers replaced.
+        self.forget()
+        self.index.forget_lookup()
+        return read()
+
+    def _read(self, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+        locator = self.locators.get(digest)
         if locator is None:
-            locator = self._locate(digest)
+            locator = self.locate(digest)
         _, number, length, place, checksum = LOCATOR.unpack(locator)
-        container = self._containers.get(number) or self._open(number, digest)
-        index, offset = place & 0xFFFF, place >> 16
+        container = self.containers.get(number) or self.open(number, digest)
+        start, offset = place & 0xFFFF, place >> 16
         size = dtype.itemsize
         for dimension in shape:
             size *= dimension
-        decode = container.decode
-        if decode is None:
-            data = container.pread(size, offset + index * size, digest)
-        elif size < _DIRECT_BYTES:
-            chunk = self._chunks.get((number, offset))
-            if chunk is None:
-                chunk = self._decoded_chunk(container, number, offset, length, digest)
-            data = chunk[index * size : index * size + size]
-        else:
-            # Samples of this size have chunks of their own.
-            encoded = container.pread(length, offset, digest)
-            try:
-                array = np.empty(shape, dtype)
-                raw = array.reshape(-1).view(np.uint8)
-                decode(encoded, raw)
-            except DECODE_ERRORS as error:
-                raise damaged_sample(container.path, offset, digest, str(error)) from error
+        if container.sharded or (size >= DIRECT_BYTES and container.decode is not None):
+            raw = self.large(container, offset, length, digest, dtype, shape)
             if xxh3_64_intdigest(raw.data) != checksum:
-                raise damaged_sample(container.path, offset, digest, _MISMATCH)
-            return array
+                raise damaged_sample(container.path, offset, digest, MISMATCH)
+            return raw.view(dtype).reshape(shape)
+        if container.decode is None:
+            data = container.pread(size, offset + start, digest)
+        else:
+            chunk = self.chunks.get((number, offset))
+            if chunk is None:
+                encoded = container.pread(length, offset, digest)
+                chunk = self.decoded_chunk(container, number, offset, encoded, size, digest)
+            data = chunk[start : start + size]
         if xxh3_64_intdigest(data) != checksum or len(data) != size:
-            raise damaged_sample(container.path, offset, digest, _MISMATCH)
+            raise damaged_sample(container.path, offset, digest, MISMATCH)
         return np.frombuffer(data, dtype).reshape(shape).copy()
 
-    def _locate(self, digest: Digest) -> bytes:
-        locator = self._index.get(digest)
+    def large(
+        self,
+        container: OpenContainer,
+        offset: int,
+        length: int,
+        digest: Digest,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        out: Array | None = None,
+    ) -> NDArray[np.uint8]:
+        """The bytes of a sample that has a chunk of its own, not verified; in `out` if given."""
+        size = element_count(shape) * dtype.itemsize
+        try:
+            if container.sharded:
+                array = np.empty(shape, dtype) if out is None else out.view(dtype).reshape(shape)
+                container.shard(offset, length, digest, dtype, shape).whole(array)
+                return array.reshape(-1).view(np.uint8)
+            chunk_size = size
+            if container.paged:
+                itemsize = container.spec.dtype.itemsize
+                chunk_size = page_elements(size, itemsize) * itemsize
+            encoded = container.pread(length, offset, digest)
+            target = out if out is not None and chunk_size == size else np.empty(chunk_size, "u1")
+            assert container.decode is not None
+            container.decode(encoded, target)
+            return target[:size]
+        except DECODE_ERRORS as error:
+            if isinstance(error, IntegrityError):
+                raise
+            raise damaged_sample(container.path, offset, digest, str(error)) from error
+
+    def locate(self, digest: Digest) -> bytes:
+        """The locator of a sample, which is kept."""
+        locator = self.index.get(digest)
         if locator is None:
-            self._index.forget_lookup()
-            locator = self._index.get(digest)
+            self.index.forget_lookup()
+            locator = self.index.get(digest)
             if locator is None:
-                raise DataNotLocalError(f"data of digest {digest.hex()} is not on this machine")
-        if len(locator) != LOCATOR.size or locator[0] != LOCATOR_VERSION:
-            raise IntegrityError(f"index: malformed locator of digest {digest.hex()}")
-        self._locators[digest] = locator
+                raise _not_local(digest)
+        self.remember(digest, locator)
         return locator
 
-    def _decoded_chunk(
-        self, container: _OpenContainer, number: int, offset: int, length: int, digest: Digest
+    def remember(self, digest: Digest, locator: bytes) -> None:
+        """Keep a locator that was looked up."""
+        if len(locator) != LOCATOR.size or locator[0] != LOCATOR_VERSION:
+            raise IntegrityError(f"index: malformed locator of digest {digest.hex()}")
+        if len(self.locators) >= _KEPT_LOCATORS:
+            self.locators.clear()
+        self.locators[digest] = locator
+
+    def decoded_chunk(
+        self,
+        container: OpenContainer,
+        number: int,
+        offset: int,
+        encoded: bytes,
+        size: int,
+        digest: Digest,
     ) -> bytes:
-        """Read and decode a chunk of small samples, and keep it for the others in it."""
+        """Decode a chunk of small samples, and keep it for the others in it."""
         assert container.decode is not None
-        encoded = container.pread(length, offset, digest)
         try:
-            chunk: bytes = container.decode(encoded)
+            if container.needs_size:
+                itemsize = container.spec.dtype.itemsize
+                page = page_elements(size, itemsize) * itemsize if container.paged else size
+                chunk = bytes(container.decode(encoded, bytearray(page)))
+            else:
+                chunk = container.decode(encoded)
         except DECODE_ERRORS as error:
             raise damaged_sample(container.path, offset, digest, str(error)) from error
-        chunks = self._chunks
+        chunks = self.chunks
         chunks[number, offset] = chunk
         self._chunks_size += len(chunk)
         while self._chunks_size > _CHUNK_CACHE_BYTES and len(chunks) > 1:
@@ -145,35 +222,76 @@ class SampleReader:
             self._chunks_size -= len(chunks.pop(next(iter(chunks)), b""))
         return chunk
 
-    def _open(self, number: int, digest: Digest) -> _OpenContainer:
+    # -- a part of one sample ------------------------------------------------------------------
+
+    def read_part(
+        self, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...], selection: Selection
+    ) -> Array:
+        """What `selection` selects of a sample; of a sharded one, only the chunks it touches.
+
+        Raises
+        ------
+        DataNotLocalError, IntegrityError
+            As `read`; of a sharded sample, only the chunks touched are verified.
+        """
+        try:
+            return self._read_part(digest, dtype, shape, selection)
+        except (IntegrityError, DataNotLocalError):
+            return self.again(lambda: self._read_part(digest, dtype, shape, selection))
+
+    def _read_part(
+        self, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...], selection: Selection
+    ) -> Array:
+        locator = self.locators.get(digest) or self.locate(digest)
+        _, number, length, place, _ = LOCATOR.unpack(locator)
+        container = self.containers.get(number) or self.open(number, digest)
+        if not container.sharded:
+            part = self._read(digest, dtype, shape)[selection.slices]
+            return np.array(part[selection.after], order="C")
+        shard = container.shard(place >> 16, length, digest, dtype, shape)
+        try:
+            part = shard.part(selection.slices)
+        except DECODE_ERRORS as error:
+            if isinstance(error, IntegrityError):
+                raise
+            raise damaged_sample(container.path, place >> 16, digest, str(error)) from error
+        return np.array(part[selection.after], order="C")
+
+    # -- containers ----------------------------------------------------------------------------
+
+    def open(self, number: int, digest: Digest) -> OpenContainer:
         """Open container `number`, in which `digest` is."""
-        row = self._index.container(number)
+        row = self.index.container(number)
         if row is None:
             raise IntegrityError(f"index: container {number} of digest {digest.hex()} is unknown")
         path = self._directory / row.name
         try:
-            container = _OpenContainer(path, row.codec.decoder())
+            container = OpenContainer(path, row.spec)
         except FileNotFoundError as error:
             raise DataNotLocalError(
                 f"container {path} is gone, and with it data of digest {digest.hex()}"
             ) from error
         except OSError as error:
             raise StorageError(f"container {path} cannot be read: {error.strerror}") from error
-        self._containers[number] = container
-        while len(self._containers) > _OPEN_CONTAINERS:
+        self.containers[number] = container
+        while len(self.containers) > _OPEN_CONTAINERS:
             # Whoever reads from it at the moment keeps it open.
-            self._containers.pop(next(iter(self._containers)), None)
+            self.containers.pop(next(iter(self.containers)), None)
         return container
 
     def forget(self) -> None:
         """Drop open files and all that was looked up."""
-        self._locators.clear()
-        self._containers.clear()
-        self._chunks.clear()
+        self.locators.clear()
+        self.containers.clear()
+        self.chunks.clear()
         self._chunks_size = 0
 
 
-_MISMATCH = "the bytes do not match their checksum"
+MISMATCH = "the bytes do not match their checksum"
+
+
+def _not_local(digest: Digest) -> DataNotLocalError:
+    return DataNotLocalError(f"data of digest {digest.hex()} is not on this machine")
 
 
 def damaged_sample(path: Path, offset: int, digest: Digest, why: str) -> IntegrityError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -30,10 +30,13 @@ from ..errors import (
 from ..failpoints import failpoint
 from ..schema import Schema
 from .backends import BACKENDS
+from .bulkreading import BulkReader
 from .container import ContainerSpec, Group, StoredGroup
 from .containerfile import ContainerFile
 from .index import ContainerRow, Index
 from .reading import SampleReader
+from .sharding import Selection
+from .storelock import StoreLock
 from .writing import SampleWriter
 
 log = logging.getLogger(__name__)
@@ -69,6 +72,7 @@ class Store:
                 (path / "index").mkdir(exist_ok=True)
         self._index = Index(path / "index") if (path / "index").is_dir() else None
         self._reader = SampleReader(self._containers, self._index) if self._index else None
+        self._lock = StoreLock(path / "store.lock")
         self._writers: dict[str, SampleWriter] = {}
         self._pending: dict[Digest, bytes] = {}
         if writable:
@@ -99,6 +103,49 @@ class Store:
             raise DataNotLocalError(f"data of digest {digest.hex()} is not on this machine")
         return self._reader.read(digest, dtype, shape)
 
+    def get_part(
+        self, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...], index: object
+    ) -> NDArray[Any]:
+        """What `index` (ints, slices, one ellipsis) selects of a sample, as `get`.
+
+        Of a sample in chunks, those alone are read and verified that it touches.
+        """
+        selection = Selection.of(index, shape)
+        if digest in self._pending or self._reader is None:
+            part = self.get(digest, dtype, shape)[selection.slices]
+            return np.array(part[selection.after], order="C")
+        return self._reader.read_part(digest, dtype, shape, selection)
+
+    def get_many(
+        self,
+        digests: Sequence[Digest],
+        dtype: np.dtype[Any],
+        shapes: Sequence[tuple[int, ...]],
+        threads: int = 1,
+    ) -> list[NDArray[Any]]:
+        """As `get`, for many samples: read in the order of the file, by `threads` threads."""
+        if self._pending and any(digest in self._pending for digest in digests):
+            return [self.get(d, dtype, shape) for d, shape in zip(digests, shapes, strict=True)]
+        return self._bulk().read_many(digests, dtype, shapes, threads)
+
+    def get_stacked(
+        self,
+        digests: Sequence[Digest],
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        threads: int = 1,
+    ) -> NDArray[Any]:
+        """As `get_many`, for samples of one shape: one array of shape (n, *shape)."""
+        if self._pending and any(digest in self._pending for digest in digests):
+            found = [self.get(digest, dtype, shape) for digest in digests]
+            return np.array(found, dtype).reshape(len(digests), *shape)
+        return self._bulk().read_stacked(digests, dtype, shape, threads)
+
+    def _bulk(self) -> BulkReader:
+        if self._reader is None:
+            raise DataNotLocalError("no data is on this machine")
+        return BulkReader(self._reader)
+
     def close(self) -> None:
         """Release files; a store that was closed opens them again when used."""
         if self._reader is not None:
@@ -114,7 +161,9 @@ class Store:
             raise ReadOnlyError("this store was opened for reading")
         key = schema.to_json()
         if key not in self._writers:
-            self._writers[key] = SampleWriter(schema, self._pending, self.is_stored)
+            assert self._index is not None
+            find = self._index.find
+            self._writers[key] = SampleWriter(schema, self._pending, self.is_stored, find)
         return self._writers[key]
 
     def held(self, digest: Digest) -> bytes | None:
@@ -138,16 +187,17 @@ class Store:
             return
         assert self._index is not None
         made: list[tuple[ContainerRow, list[StoredGroup]]] = []
-        try:
-            for writer in self._writers.values():
-                for spec, groups in writer.take():
-                    made.append(self._make_container(spec, groups))
-        except BaseException:
-            # They will be made again, and until then a full disk has better uses.
-            for row, _ in made:
-                (self._containers / row.name).unlink(missing_ok=True)
-            raise
-        self._index.add(made)
+        with self._lock.shared():
+            try:
+                for writer in self._writers.values():
+                    for spec, groups in writer.take():
+                        made.append(self._make_container(spec, groups))
+            except BaseException:
+                # They will be made again, and until then a full disk has better uses.
+                for row, _ in made:
+                    (self._containers / row.name).unlink(missing_ok=True)
+                raise
+            self._index.add(made)
         failpoint("store.index-written")
         self.drop_held()
 
@@ -178,14 +228,16 @@ class Store:
             temporary.unlink(missing_ok=True)
             raise StorageError.of(error, f"writing container {final}") from error
         failpoint("store.container-renamed")
-        return ContainerRow(name, spec.codec), stored[1]
+        return ContainerRow(name, spec), stored[1]
 
     # -- recovery ------------------------------------------------------------------------------
 
     def _recover(self) -> None:
         """Remove what a killed writer left half-written, and index what it left unindexed."""
-        for left in self._tmp.iterdir():
-            left.unlink()
+        with self._lock.exclusive(wait=False) as held:
+            if held:  # others add at this moment: what they write is not left
+                for left in self._tmp.iterdir():
+                    left.unlink()
         self.refresh()
 
     def _index_anew(self) -> None:
@@ -207,14 +259,14 @@ class Store:
         new = []
         for path in paths:
             backend = BACKENDS.get(path.name[:2])
-            if path.name in known or backend is None or path.suffix != backend.suffix:
+            if path.name in known or backend is None or not path.name.endswith(backend.suffix):
                 continue
             try:
                 spec, groups = backend.scan(path)
             except IntegrityError as error:
                 log.warning("not indexed: %s", error)
                 continue
-            new.append((ContainerRow(path.name, spec.codec), groups))
+            new.append((ContainerRow(path.name, spec), groups))
         if new:
             self._index.add(new)
 

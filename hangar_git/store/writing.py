@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from blake3 import blake3
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest
 
 from ..digest import Digest, digest_prefix
 from ..schema import Schema
-from .backends import DEFAULT_CODEC, chosen_backend, hinted_codec
-from .codec import NONE, Codec
+from ..threads import cpu_count, shared_pool
+from .backends import Storage
 from .container import ContainerSpec, Group
+from .growing import CodecChoice, FixedGroup, GrowingGroup, PagedGroups, ShardedGroup
 
-_CHUNK_BYTES = 12 << 10
-"""Small samples share chunks of about this size. 16 MNIST digits: 10.1 MB for 50,000 of them and
-3.4 us to decode, against 11.9 MB and 0.8 us alone (2026-11, blosc lz4)."""
-_WORTH_ENCODING = 0.9
-"""A codec that does not get below this fraction on the first chunk is not used."""
+_THREADED_BYTES = 32 << 10
+"""From this size on a sample is worth hashing in a thread of its own."""
+_JOINED_BYTES = 16 << 10
+"""Up to this size a copy costs less than a second call of the hash."""
 
 
 class SampleWriter:
@@ -34,6 +32,8 @@ class SampleWriter:
         Samples taken in and not yet in a container, by digest; shared by all writers of a store.
     is_stored
         Whether a digest is in a container already.
+    stored_of
+        Those of some digests that are in a container already.
 
     Attributes
     ----------
@@ -46,107 +46,87 @@ class SampleWriter:
         schema: Schema,
         pending: dict[Digest, bytes],
         is_stored: Callable[[Digest], bool],
+        stored_of: Callable[[Collection[Digest]], Collection[Digest]],
     ) -> None:
         self._schema = schema
         self._pending = pending
         self._is_stored = is_stored
-        self._backend = chosen_backend(schema)
-        self._groups: dict[tuple[int, ...], _GrowingGroup] = {}
+        self._stored_of = stored_of
+        self._storage = Storage.of(schema)
+        self._codec = CodecChoice(self._storage, schema.dtype.itemsize)
+        self._groups: dict[tuple[int, ...], GrowingGroup] = {}
+        self._pages = PagedGroups(self._codec, schema.dtype.itemsize)
+        self._prefixes: dict[tuple[int, ...], bytes] = {}
         self.held_bytes = 0
-        self._prefix = digest_prefix(schema.kind, schema.dtype, schema.shape)
-        self._codec = hinted_codec(schema)
 
     def put(self, array: NDArray[Any]) -> Digest:
         """Take in one sample that the schema accepted.
 
         Equal content is held once. Not durable before the store is flushed.
         """
-        schema, shape = self._schema, array.shape
-        prefix = (
-            self._prefix
-            if shape == schema.shape
-            else digest_prefix(schema.kind, schema.dtype, shape)
-        )
+        shape = array.shape
         data = array.tobytes()
+        digest = self._digest(data, shape)
+        if digest not in self._pending and not self._is_stored(digest):
+            self._hold(digest, data, shape)
+        return digest
+
+    def put_many(self, arrays: Sequence[NDArray[Any]]) -> list[Digest]:
+        """As `put`, for many samples at once: hashed and encoded by all processors."""
+        if not arrays:
+            return []
+        datas = [array.tobytes() for array in arrays]
+        shapes = [array.shape for array in arrays]
+        if len(datas[0]) >= _THREADED_BYTES and cpu_count() > 1:
+            digests = list(shared_pool().map(self._digest, datas, shapes))
+        else:
+            digests = list(map(self._digest, datas, shapes))
+        known = set(self._stored_of(digests))
+        for digest, data, shape in zip(digests, datas, shapes, strict=True):
+            if digest not in known and digest not in self._pending:
+                self._hold(digest, data, shape)
+        return digests
+
+    def _digest(self, data: bytes, shape: tuple[int, ...]) -> Digest:
+        prefix = self._prefixes.get(shape)
+        if prefix is None:
+            prefix = digest_prefix(self._schema.kind, self._schema.dtype, shape)
+            self._prefixes[shape] = prefix
+        if len(data) <= _JOINED_BYTES:
+            return blake3(prefix + data).digest()
         hasher = blake3(prefix)
         hasher.update(data)
-        digest = hasher.digest()
-        if digest in self._pending or self._is_stored(digest):
-            return digest
-        group = self._groups.get(shape)
-        if group is None:
-            group = self._groups[shape] = _GrowingGroup(
-                self._backend, shape, schema.dtype.itemsize, self._codec
-            )
-        group.add(digest, data)
+        return hasher.digest()
+
+    def _hold(self, digest: Digest, data: bytes, shape: tuple[int, ...]) -> None:
+        group = self._groups.get(shape) or self._group_for(shape, len(data))
+        group.add(digest, data, shape)
         self._pending[digest] = data
         self.held_bytes += len(data)
-        return digest
+
+    def _group_for(self, shape: tuple[int, ...], size_bytes: int) -> GrowingGroup:
+        schema, storage = self._schema, self._storage
+        if storage.backend.paged:
+            return self._pages.group_for(size_bytes)
+        if storage.chunks is not None:
+            group: GrowingGroup = ShardedGroup(self._codec, schema, shape, storage.chunks)
+        else:
+            group = FixedGroup(self._codec, schema, storage)
+        self._groups[shape] = group
+        return group
 
     def take(self) -> list[tuple[ContainerSpec, list[Group]]]:
         """All that was taken in, by container, ready to be built; `discard` ends the holding."""
-        by_codec: dict[Codec, list[Group]] = {}
-        for group in self._groups.values():
-            codec, finished = group.finished()
-            by_codec.setdefault(codec, []).append(finished)
-        schema = self._schema
-        return [
-            (ContainerSpec(self._backend, schema.kind, schema.dtype, codec), groups)
-            for codec, groups in by_codec.items()
-        ]
+        groups = [group.finished() for group in (*self._groups.values(), *self._pages.all())]
+        if not groups:
+            return []
+        schema, storage, codec = self._schema, self._storage, self._codec.codec
+        assert codec is not None  # decided with the first chunk
+        spec = ContainerSpec(storage.backend.code, schema.kind, schema.dtype, codec, storage.chunks)
+        return [(spec, groups)]
 
     def discard(self) -> None:
         """Forget what was taken in: it is in a container now."""
         self._groups.clear()
+        self._pages.clear()
         self.held_bytes = 0
-
-
-class _GrowingGroup:
-    """Samples of one shape, encoded chunk by chunk as they come."""
-
-    __slots__ = ("_codec", "_encode", "_group", "_itemsize", "_open")
-
-    def __init__(
-        self, backend: str, shape: tuple[int, ...], itemsize: int, codec: Codec | None
-    ) -> None:
-        size = itemsize * math.prod(shape)
-        per_chunk = 1 if backend == "10" else max(1, _CHUNK_BYTES // size)
-        self._group = Group(shape, per_chunk)
-        self._itemsize = itemsize
-        self._codec = codec
-        self._encode = codec.encoder(itemsize) if codec else None
-        self._open: list[bytes] = []
-
-    def add(self, digest: Digest, data: bytes) -> None:
-        group = self._group
-        group.digests.append(digest)
-        group.checksums.append(xxh3_64_intdigest(data))
-        self._open.append(data)
-        if len(self._open) == group.samples_per_chunk:
-            chunk = b"".join(self._open)
-            encode = self._encode or self._chosen_encoder(chunk)
-            group.chunks.append(encode(chunk))
-            self._open.clear()
-
-    def _chosen_encoder(self, chunk: bytes) -> Callable[[bytes], bytes]:
-        """Try the default codec on the first chunk; incompressible data is stored plain."""
-        encode = DEFAULT_CODEC.encoder(self._itemsize)
-        worth = len(encode(chunk)) < _WORTH_ENCODING * len(chunk)
-        self._codec = DEFAULT_CODEC if worth else NONE
-        self._encode = self._codec.encoder(self._itemsize)
-        return self._encode
-
-    def finished(self) -> tuple[Codec, Group]:
-        """The group with its last chunk padded; this one may go on growing afterwards."""
-        whole = self._group
-        chunks, per_chunk = list(whole.chunks), whole.samples_per_chunk
-        if self._open:
-            last = b"".join(self._open)
-            if not chunks:
-                per_chunk = len(self._open)
-            else:
-                last += bytes(len(self._open[0]) * (per_chunk - len(self._open)))
-            encode = self._encode or self._chosen_encoder(last)
-            chunks.append(encode(last))
-        assert self._codec is not None
-        return self._codec, Group(whole.shape, per_chunk, chunks, whole.digests, whole.checksums)

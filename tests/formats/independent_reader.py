@@ -13,12 +13,14 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+import google_crc32c
 import h5py
 import hdf5plugin  # noqa: F401  # registers the HDF5 filters
 import lmdb
 import numcodecs.blosc
 import numcodecs.zstd
 import numpy as np
+import zarr
 from blake3 import blake3
 from xxhash import xxh3_64_intdigest
 
@@ -29,7 +31,7 @@ PATHS = {
     4096: lambda h: f"4096/{h[0]}/{h[1:3]}",
     65536: lambda h: f"65536/{h[:2]}/{h[2:4]}",
 }
-SUFFIXES = {"00": ".h5", "01": ".h5", "10": ".npy"}
+SUFFIXES = {"00": ".h5", "01": ".h5", "10": ".npy", "20": ".zarr.zip"}
 
 
 def canonical_json(value):
@@ -42,9 +44,9 @@ def dtype_of(value):
     return np.dtype([(name, dtype_of(base), tuple(sub)) for name, base, sub in value])
 
 
-def digest_of(dtype_json, shape, payload):
+def digest_of(dtype_json, shape, payload, kind="array"):
     header = canonical_json([dtype_json, list(shape)]).encode()
-    return blake3(b"hangar1\0array\0" + header + b"\0" + payload).hexdigest()
+    return blake3(b"hangar1\0" + kind.encode() + b"\0" + header + b"\0" + payload).hexdigest()
 
 
 def key_hash(key_as_written):
@@ -54,10 +56,13 @@ def key_hash(key_as_written):
 def tag_of(name, schema):
     rule = "variable" if schema["variable_shape"] else schema["shape"]
     hashed = [name, schema["kind"], schema["dtype"], len(schema["shape"]), rule, "blake3-256"]
+    hashed += ["nested"] * schema.get("nested", False)
     return blake3(canonical_json(hashed).encode()).digest(4).hex()
 
 
 def key_of(text):
+    if "/" in text:
+        return tuple(map(key_of, text.split("/")))
     return int(text[1:]) if text.startswith("#") else text
 
 
@@ -127,7 +132,8 @@ def read_records(name, schema, files):
                 anchors.append(key[1:])
                 places.append((key[1:], ""))
                 continue
-            places.append((key_hash(key), key))
+            assert ("/" in key) == schema.get("nested", False)
+            places.append((key_hash(key.partition("/")[0]), key))
             assert places[-1][0].startswith(prefix)
             assert key_of(key) not in records
             digest, *third = rest
@@ -149,56 +155,71 @@ def read_records(name, schema, files):
 
 
 class Table(NamedTuple):
-    """One group of a container: its tables, and its samples' payloads."""
+    """One group of a container: its header and columns, its samples' shapes and payloads."""
 
-    shape: tuple[int, ...]
-    samples_per_chunk: int
-    digests: np.ndarray
-    checksums: np.ndarray
+    header: list
+    columns: dict[str, np.ndarray]
+    shapes: list[tuple[int, ...]]
     payloads: list[bytes]
 
 
 def scan_containers(hangar):
-    """Digest -> ``(dtype in JSON form, shape, payload)`` of every sample in every container."""
+    """Digest -> ``(kind, dtype in JSON form, shape, payload)`` of every sample in a container."""
     found = {}
     for path in sorted((hangar / "containers").iterdir()):
-        match = re.fullmatch(r"(00|01|10)-[0-9a-f]{16}(\.h5|\.npy)", path.name)
+        match = re.fullmatch(r"(00|01|10|20)-[0-9a-f]{16}(\.h5|\.npy|\.zarr\.zip)", path.name)
         if match is None or match[2] != SUFFIXES[match[1]]:
             continue
-        spec, tables, expected = (_scan_npy if match[1] == "10" else _scan_hdf5)(path)
+        scan = {"00": _scan_paged, "01": _scan_fixed, "10": _scan_npy, "20": _scan_zarr}[match[1]]
+        spec, tables, expected = scan(path)
         fields = json.loads(spec)
         assert canonical_json(fields) == spec
         assert (fields["format"], fields["backend"]) == (1, match[1])
+        assert ("chunks" in fields) == (match[1] == "20")
         parts = [spec.encode()]
         for table in tables:
-            parts.append(canonical_json([list(table.shape), table.samples_per_chunk]).encode())
-            parts += [table.digests.tobytes(), table.checksums.astype("<u8").tobytes()]
-            for digest, checksum, payload in zip(
-                table.digests, table.checksums, table.payloads, strict=True
+            parts.append(canonical_json(table.header).encode())
+            parts += [table.columns[name].tobytes() for name in sorted(table.columns)]
+            digests, checksums = table.columns["digests"], table.columns["checksums"]
+            for digest, checksum, shape, payload in zip(
+                digests, checksums, table.shapes, table.payloads, strict=True
             ):
                 assert xxh3_64_intdigest(payload) == checksum
-                found[digest.tobytes().hex()] = fields["dtype"], table.shape, payload
+                found[digest.tobytes().hex()] = fields["kind"], fields["dtype"], shape, payload
         assert xxh3_64_intdigest(b"\0".join(parts)) == expected
     return found
 
 
-def _scan_hdf5(path):
+def _scan_fixed(path):
+    with h5py.File(path) as file:
+        assert set(file) == {"samples", "digests", "checksums"}
+        per_chunk, *shape = file["samples"].chunks
+        columns = {name: file[name][...] for name in ("digests", "checksums")}
+        payloads = [row.tobytes() for row in file["samples"][...]]
+        table = Table([shape, per_chunk], columns, [tuple(shape)] * len(payloads), payloads)
+        return file.attrs["hangar"], [table], int(file.attrs["table_checksum"])
+
+
+def _scan_paged(path):
     tables = []
     with h5py.File(path) as file:
-        spec = file.attrs["hangar"]
-        dtype = dtype_of(json.loads(spec)["dtype"])
-        several = path.name.startswith("00")
-        for name in sorted(file) if several else [""]:
-            group = file[name] if several else file
-            per_chunk, *shape = group["samples"].chunks
-            assert not several or name == ("x".join(map(str, shape)) or "scalar")
-            assert set(group) == {"samples", "digests", "checksums"}
-            rows = group["samples"][...]
-            assert rows.dtype.itemsize == dtype.itemsize
-            payloads = [row.tobytes() for row in rows]
-            digests, checksums = group["digests"][...], group["checksums"][...]
-            tables.append(Table(tuple(shape), per_chunk, digests, checksums, payloads))
-        return spec, tables, int(file.attrs["table_checksum"])
+        for name in sorted(file):
+            group = file[name]
+            samples = group["samples"]
+            page = samples.chunks[0] if samples.chunks else 0
+            assert name == str(page)
+            names = {"checksums", "digests", "shapes", "starts"}
+            assert set(group) == {"samples", *names}
+            columns = {column: group[column][...] for column in names}
+            shapes = [tuple(shape) for shape in columns["shapes"].tolist()]
+            everything = samples[...]
+            payloads = []
+            for start, shape in zip(columns["starts"].tolist(), shapes, strict=True):
+                size = int(np.prod(shape, dtype="i8"))
+                assert not page or start // page == (start + max(size, 1) - 1) // page
+                payloads.append(everything[start : start + size].tobytes())
+            tables.append(Table([[page], 1], columns, shapes, payloads))
+        return file.attrs["hangar"], tables, int(file.attrs["table_checksum"])
 
 
 def _scan_npy(path):
@@ -213,16 +234,35 @@ def _scan_npy(path):
     spec, zero = footer[8 : -24 - 40 * n - 1], footer[-24 - 40 * n - 1]
     assert zero == 0
     assert dtype_of(json.loads(spec)["dtype"]) == array.dtype
-    digests = np.frombuffer(table[: 32 * n], "u1").reshape(n, 32)
-    checksums = np.frombuffer(table[32 * n :], "<u8")
+    columns = {
+        "digests": np.frombuffer(table[: 32 * n], "u1").reshape(n, 32),
+        "checksums": np.frombuffer(table[32 * n :], "<u8"),
+    }
     payloads = [row.tobytes() for row in array]
-    return spec.decode(), [Table(tuple(shape), 1, digests, checksums, payloads)], expected
+    return spec.decode(), [Table([shape, 1], columns, [tuple(shape)] * n, payloads)], expected
+
+
+def _scan_zarr(path):
+    root = zarr.open_group(zarr.storage.ZipStore(path, mode="r"), mode="r")
+    tables = []
+    spec = root.attrs["hangar"]
+    native = dtype_of(json.loads(spec)["dtype"]).kind in "biufc"
+    for name, group in sorted(root.groups()):
+        assert set(group.array_keys()) == {"samples", "digests", "checksums"}
+        n, *shape = group["samples"].shape
+        if not native:
+            shape.pop()
+        assert name == ("x".join(map(str, shape)) or "scalar")
+        columns = {column: group[column][...] for column in ("digests", "checksums")}
+        payloads = [np.ascontiguousarray(row).tobytes() for row in group["samples"][...]]
+        tables.append(Table([shape, 1], columns, [tuple(shape)] * n, payloads))
+    return spec, tables, root.attrs["table_checksum"]
 
 
 # -- part B: index ---------------------------------------------------------------------------------
 
 
-def read_by_index(hangar, digest, size):
+def read_by_index(hangar, digest, size, shape):
     """The payload of ``size`` bytes that the index leads to."""
     with lmdb.open(str(hangar / "index"), max_dbs=2, readonly=True, lock=False) as environment:
         containers = environment.open_db(b"containers", create=False)
@@ -231,27 +271,54 @@ def read_by_index(hangar, digest, size):
             assert txn.get(b"version", db=containers) == b"1"
             locator = txn.get(bytes.fromhex(digest), db=locators)
             version, number, length, place, checksum = struct.unpack("<BIQQQ", locator)
-            name, codec = json.loads(txn.get(b"c%d" % number, db=containers))
+            name, spec = json.loads(txn.get(b"c%d" % number, db=containers))
             assert number < int(txn.get(b"next", db=containers))
     assert (version, len(locator)) == (1, 29)
+    spec = json.loads(spec)
+    itemsize = dtype_of(spec["dtype"]).itemsize
     with (hangar / "containers" / name).open("rb") as file:
         file.seek(place // 65536)
-        chunk = decode(codec, file.read(length))
-    payload = chunk[place % 65536 * size :][:size]
+        data = file.read(length)
+    if spec["backend"] == "20":
+        payload = decode_shard(spec, data, shape, itemsize)
+    else:
+        payload = decode(spec["codec"], data, itemsize)[place % 65536 :][:size]
     assert xxh3_64_intdigest(payload) == checksum
     return payload
 
 
-def decode(codec, data):
+def decode_shard(spec, data, shape, itemsize):
+    """The payload of a sample that is a shard."""
+    chunks = [min(c, s) for c, s in zip(spec["chunks"], shape, strict=True)]
+    grid = [-(-s // c) for s, c in zip(shape, chunks, strict=True)]
+    count = int(np.prod(grid, dtype="i8"))
+    index, crc = data[-16 * count - 4 : -4], data[-4:]
+    assert google_crc32c.value(index) == int.from_bytes(crc, "little")
+    out = np.empty(shape, f"V{itemsize}")
+    for place, (at, length) in zip(
+        np.ndindex(*grid), np.frombuffer(index, "<u8").reshape(-1, 2).tolist(), strict=True
+    ):
+        encoded, crc = data[at : at + length - 4], data[at + length - 4 : at + length]
+        assert google_crc32c.value(encoded) == int.from_bytes(crc, "little")
+        chunk = np.frombuffer(decode(spec["codec"], encoded, itemsize), out.dtype).reshape(chunks)
+        target = out[(*(slice(p * c, p * c + c) for p, c in zip(place, chunks, strict=True)), ...)]
+        target[...] = chunk[(*map(slice, target.shape), ...)]
+    return out.tobytes()
+
+
+def decode(codec, data, itemsize):
     match codec["complib"].split(":")[0]:
         case "none":
             return data
         case "gzip":
-            return zlib.decompress(data)
+            decoded = zlib.decompress(data, 47)
         case "zstd":
-            return bytes(numcodecs.zstd.decompress(data))
+            decoded = bytes(numcodecs.zstd.decompress(data))
         case "blosc":
             return bytes(numcodecs.blosc.decompress(data))
+    if codec["shuffle"] == "byte":
+        decoded = np.frombuffer(decoded, "u1").reshape(itemsize, -1).T.tobytes()
+    return decoded
 
 
 # -- part B: staging journal -----------------------------------------------------------------------

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from hangar_git.config import Config
-from hangar_git.digest import array_digest
+from hangar_git.digest import array_digest, digest_prefix
 from hangar_git.dtypes import canonical_json, dtype_from_json
 from hangar_git.keys import key_hash
 from hangar_git.records.edits import GIT_ATTRIBUTES
-from hangar_git.schema import Schema
+from hangar_git.schema import Schema, new_schema
 from hangar_git.staging.layout import Layout
 
 from . import independent_reader as reader
@@ -41,6 +42,17 @@ def test_digest_vectors(row):
     assert reader.digest_of(dtype, shape, payload) == digest
 
 
+@pytest.mark.parametrize("row", table("value"), ids=lambda row: row[0])
+def test_digest_vectors_of_text_and_byte_strings(row):
+    _, kind, payload, digest = row
+    payload = bytes.fromhex(payload)
+    schema = new_schema(None, None, None, named_samples=True, variable_shape=False, kind=kind)
+    array = schema.accept(payload.decode() if kind == "str" else payload, "a", "b")
+    prefix = digest_prefix(kind, array.dtype, array.shape)
+    assert blake3(prefix + array.tobytes()).hexdigest() == digest
+    assert reader.digest_of("|u1", [len(payload)], payload, kind) == digest
+
+
 @pytest.mark.parametrize("row", table("key as written"), ids=lambda row: row[0])
 def test_key_hashes(row):
     assert key_hash(row[0]).hex() == reader.key_hash(row[0]) == row[1]
@@ -49,16 +61,17 @@ def test_key_hashes(row):
 @pytest.mark.parametrize("row", table("hashed"), ids=lambda row: row[1])
 def test_tags(row):
     hashed, tag = row
-    name, kind, dtype, rank, rule, _ = json.loads(hashed)
+    name, kind, dtype, rank, rule, _, *nested = json.loads(hashed)
     variable = rule == "variable"
     shape = tuple([9] * rank if variable else rule)
-    schema = Schema(dtype_from_json(dtype), shape, variable, kind=kind)
+    schema = Schema(dtype_from_json(dtype), shape, variable, kind=kind, nested=bool(nested))
     assert canonical_json(json.loads(hashed)) == hashed
     assert schema.tag(name) == reader.tag_of(name, json.loads(schema.to_json())) == tag
 
 
 def test_every_table_is_found():
-    assert [len(table(h)) for h in ("sample", "key as written", "hashed")] == [8, 6, 4]
+    headings = ("sample", "value", "key as written", "hashed")
+    assert [len(table(heading)) for heading in headings] == [8, 3, 6, 6]
 
 
 def test_config_and_attributes_are_as_printed():

@@ -22,8 +22,8 @@ def _samples():
     def many(count, make):
         return {i if i % 2 else f"s{i}": make(i) for i in range(count)}
 
-    def codec(complib, **more):
-        return {"backend": "01", "complib": complib, **more}
+    def codec(complib, backend="01", **more):
+        return {"backend": backend, "complib": complib, **more}
 
     nan = np.frombuffer(bytes.fromhex("000000803412c07f0000803f"), "<f4")
     smooth = np.arange(4000, dtype="<i4")
@@ -47,8 +47,29 @@ def _samples():
         "none": ({"backend_opts": codec("none")}, many(30, lambda i: smooth[:40] + i)),
         "bits": ({"backend_opts": codec("blosc:zstd", shuffle="bit")},
                  many(3, lambda i: smooth + i)),
+        "shuffled": ({"backend_opts": codec("gzip", shuffle="byte")},
+                     many(3, lambda i: smooth + i)),
+        "volumes": ({"backend_opts": codec("zstd", "20", chunks=[2, 5, 7])},
+                    many(3, lambda i: np.arange(7 * 11 * 13.0).reshape(7, 11, 13) + i)),
+        "dated": ({"backend_opts": "20"}, many(3, lambda i: np.full((30, 4), i, "<M8[ns]"))),
+        "gzipped": ({"backend_opts": codec("gzip", "20")}, many(3, lambda i: smooth + i)),
+        "random": ({"shape": (90, 90), "variable_shape": True},
+                   many(9, lambda i: random.integers(0, 256, (9 * i + 1, 70), "u1"))),
+        "crowd": ({"shape": (200, 200), "variable_shape": True},
+                  many(60, lambda i: np.arange((i + 1) * 150).reshape(i + 1, 150))),
+        "captions": ({"kind": "str"}, many(40, lambda i: "né " * i * i)),
+        "blobs": ({"kind": "bytes"}, many(20, lambda i: random.bytes(i * i * 50))),
+        "nested": ({"contains_subsamples": True},
+                   {(i % 4 if i % 2 else f"p{i % 4}", i): np.full(9, i) for i in range(30)}),
         "numbers": ({}, {i: np.array([i], "<u2") for i in range(5000)}),
     }  # fmt: skip
+
+
+def as_array(value):
+    """A sample as the array of its bytes, if it is text or a byte string."""
+    if isinstance(value, str):
+        value = value.encode()
+    return np.frombuffer(value, "u1") if isinstance(value, bytes) else value
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +83,8 @@ def written(tmp_path_factory):
     expected = {}
     for name, (arguments, samples) in _samples().items():
         first = next(iter(samples.values()))
-        shape = arguments.pop("shape", first.shape)
-        aset = write.arraysets.init_arrayset(name, shape, first.dtype, **arguments)
+        like = {} if "kind" in arguments else {"shape": first.shape, "dtype": first.dtype}
+        aset = write.arraysets.init_arrayset(name, **{**like, **arguments})
         with aset:
             expected[name] = {aset.add(array, key): array for key, array in samples.items()}
     write.metadata["source"] = 'camera "3"\n'
@@ -111,11 +132,13 @@ def test_a_commit_lists_the_samples_that_were_written(written):
 def test_digests_are_those_of_the_arrays(written):
     path, commit, expected = written
     for name, (schema, records) in reader.read_commit(path, commit)[0].items():
-        assert reader.dtype_of(schema["dtype"]) == next(iter(expected[name].values())).dtype
         for key, record in records.items():
-            array = expected[name][key]
+            array = as_array(expected[name][key])
+            assert reader.dtype_of(schema["dtype"]) == array.dtype
             assert record.shape == array.shape
-            assert record.digest == reader.digest_of(schema["dtype"], array.shape, array.tobytes())
+            assert record.digest == reader.digest_of(
+                schema["dtype"], array.shape, array.tobytes(), schema["kind"]
+            )
 
 
 def test_containers_hold_every_sample(written):
@@ -123,8 +146,10 @@ def test_containers_hold_every_sample(written):
     found = reader.scan_containers(path / ".git" / "hangar")
     for name, (schema, records) in reader.read_commit(path, commit)[0].items():
         for key, record in records.items():
-            array = expected[name][key]
-            assert found[record.digest] == (schema["dtype"], array.shape, array.tobytes())
+            array = as_array(expected[name][key])
+            assert found[record.digest] == (
+                schema["kind"], schema["dtype"], array.shape, array.tobytes()
+            )  # fmt: skip
 
 
 def test_every_backend_and_codec_was_met(written):
@@ -139,8 +164,8 @@ def test_locators_lead_to_every_sample(written, tmp_path):
     shutil.copytree(path / ".git" / "hangar", hangar)
     for name, (_, records) in reader.read_commit(path, commit)[0].items():
         for key, record in list(records.items())[:50]:
-            payload = expected[name][key].tobytes()
-            found = reader.read_by_index(hangar, record.digest, len(payload))
+            payload = as_array(expected[name][key]).tobytes()
+            found = reader.read_by_index(hangar, record.digest, len(payload), record.shape)
             assert found == payload
 
 

@@ -7,13 +7,18 @@ files are read and changed by this suite itself.
 
 from __future__ import annotations
 
+import pickle
 import random
+import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import google_crc32c
 import numpy as np
 import pytest
 from blake3 import blake3
@@ -24,7 +29,7 @@ from xxhash import xxh3_64_intdigest
 from hangar_git.errors import IntegrityError
 from hangar_git.schema import Schema
 from hangar_git.store.codec import BLOSC_COMPRESSORS, NONE, Codec
-from hangar_git.store.container import Backend, ContainerSpec, Group
+from hangar_git.store.container import Backend, ContainerSpec, Group, PagedGroup
 from hangar_git.store.store import Store
 
 DTYPES = [
@@ -40,8 +45,9 @@ DTYPES = [
 ]  # fmt: skip
 SHAPES = [(), (1,), (7,), (2, 3), (3, 1, 4), (1,) * 31, (64, 64), (3, 5000)]
 CODECS = [
-    Codec.parse({"complib": complib})
+    Codec.parse({"complib": complib, "shuffle": shuffle})
     for complib in ("none", "zstd", "gzip", *(f"blosc:{name}" for name in BLOSC_COMPRESSORS))
+    for shuffle in (("none",) if complib == "none" else ("none", "byte"))
 ]
 
 
@@ -62,13 +68,15 @@ def samples_of(dtype: np.dtype, shape: tuple[int, ...], n: int, seed: int = 0) -
     return [row.view(dtype).reshape(shape) for row in raw]
 
 
-def encoded(codec: Codec, itemsize: int, chunk: bytes) -> bytes:
+def encoded(codec: Codec, itemsize: int, chunk: bytes, gzip_window: int = 15) -> bytes:
     """A chunk encoded by the codec's own library."""
     family, _, name = codec.complib.partition(":")
+    if codec.shuffle == "byte" and family != "blosc":
+        chunk = b"".join(chunk[i::itemsize] for i in range(itemsize))
     if family == "none":
         return chunk
     if family == "gzip":
-        return zlib.compress(chunk, codec.complevel)
+        return zlib.compress(chunk, codec.complevel, gzip_window)
     if family == "zstd":
         return bytes(zstd.compress(chunk, codec.complevel))
     shuffle = ("none", "byte", "bit").index(codec.shuffle)
@@ -76,7 +84,7 @@ def encoded(codec: Codec, itemsize: int, chunk: bytes) -> bytes:
 
 
 def group_of(samples: list[np.ndarray], per_chunk: int = 1, codec: Codec = NONE) -> Group:
-    """A group as a writer would make it, by other means."""
+    """A group of one shape as a writer would make it, by other means."""
     size, itemsize = samples[0].nbytes, samples[0].dtype.itemsize
     data = [sample.tobytes() for sample in samples]
     chunks = [b"".join(data[i : i + per_chunk]) for i in range(0, len(data), per_chunk)]
@@ -85,9 +93,58 @@ def group_of(samples: list[np.ndarray], per_chunk: int = 1, codec: Codec = NONE)
         samples[0].shape,
         per_chunk,
         [encoded(codec, itemsize, chunk) for chunk in chunks],
-        [blake3(row).digest() for row in data],
-        [xxh3_64_intdigest(row) for row in data],
+        *_names(data),
     )
+
+
+def pages_of(samples: list[np.ndarray], page: int, codec: Codec = NONE) -> PagedGroup:
+    """A group of pages of `page` elements, or with 0 of no pages."""
+    data = [sample.tobytes() for sample in samples]
+    itemsize = samples[0].dtype.itemsize
+    chunks, starts = ([b""] if page else list(data)), []
+    for row in data:
+        if page and len(chunks[-1]) + len(row) > page * itemsize:
+            chunks.append(b"")
+        before = (len(chunks) - 1) * page + len(chunks[-1]) // itemsize
+        starts.append(before if page else sum(s.size for s in samples[: len(starts)]))
+        if page:
+            chunks[-1] += row
+    if page:
+        chunks = [encoded(codec, itemsize, c.ljust(page * itemsize, b"\0")) for c in chunks]
+    shapes = [sample.shape for sample in samples]
+    return PagedGroup((page,), 1, chunks, *_names(data), starts, shapes)
+
+
+def shards_of(samples: list[np.ndarray], codec: Codec = NONE) -> Group:
+    """A group of shards, each of one chunk, as Zarr's specification has them."""
+    data = [sample.tobytes() for sample in samples]
+    shards = []
+    for row in data:
+        chunk = encoded(codec, samples[0].dtype.itemsize, row, 31)
+        chunk += google_crc32c.value(chunk).to_bytes(4, "little")
+        index = struct.pack("<QQ", 0, len(chunk))
+        shards.append(chunk + index + google_crc32c.value(index).to_bytes(4, "little"))
+    return Group(samples[0].shape, 1, shards, *_names(data))
+
+
+def _names(data: list[bytes]) -> tuple[list[bytes], list[int]]:
+    return [blake3(row).digest() for row in data], [xxh3_64_intdigest(row) for row in data]
+
+
+def rows_of(group: Group, itemsize: int) -> list[tuple]:
+    """Of each sample: digest, checksum, shape, encoded chunk, place in the decoded chunk."""
+    rows = []
+    for i, (digest, checksum) in enumerate(zip(group.digests, group.checksums, strict=True)):
+        if not isinstance(group, PagedGroup):
+            size = int(np.prod(group.shape)) * itemsize
+            chunk, place = divmod(i, group.samples_per_chunk)
+            rows.append((digest, checksum, group.shape, group.chunks[chunk], place * size))
+        elif group.shape == (0,):
+            rows.append((digest, checksum, group.shapes[i], group.chunks[i], 0))
+        else:
+            chunk, place = divmod(group.starts[i], group.shape[0])
+            rows.append((digest, checksum, group.shapes[i], group.chunks[chunk], place * itemsize))
+    return rows
 
 
 def flipped(data: bytes, at: int, bit: int) -> bytes:
@@ -102,8 +159,12 @@ class BackendContract:
     variable_shape: ClassVar[bool] = False
     """Whether a container holds groups of several shapes."""
     compresses: ClassVar[bool] = True
+    many: ClassVar[int] = 5000
+    """Number of samples that is many."""
+    only_through_the_store: ClassVar[list[Codec]] = []
+    """Codecs that no library but the container's own encodes."""
     stock_reader: ClassVar[str]
-    """Source of ``read(path)``: a list of arrays of shape (n, *sample shape), one a group, of the
+    """Source of ``read(path)``: a list of samples for each group, in the order of its table; of the
     samples' dtype or as many bytes."""
 
     # -- helpers -------------------------------------------------------------------------------
@@ -112,10 +173,20 @@ class BackendContract:
     def path(self, tmp_path) -> Path:
         return tmp_path / f"container{self.backend.suffix}"
 
-    def spec(self, dtype: np.dtype, codec: Codec = NONE) -> ContainerSpec:
-        return ContainerSpec(self.backend.code, "array", dtype, codec)
+    def at(self, path: Path, name: object) -> Path:
+        return path.with_name(f"{name}{self.backend.suffix}")
 
-    def write(self, path: Path, spec: ContainerSpec, groups: list[Group]) -> None:
+    def spec(self, samples: Sequence[np.ndarray], codec: Codec = NONE) -> ContainerSpec:
+        """The description of a container of such samples."""
+        return ContainerSpec(self.backend.code, "array", samples[0].dtype, codec)
+
+    def groups(
+        self, samples: list[np.ndarray], per_chunk: int = 1, codec: Codec = NONE
+    ) -> list[Group]:
+        """Samples, all of one shape unless `variable_shape`, as groups."""
+        return [group_of(samples, per_chunk, codec)]
+
+    def write(self, path: Path, spec: ContainerSpec, groups: Sequence[Group]) -> None:
         with path.open("w+b") as file:
             self.backend.write(file, spec, groups)
 
@@ -134,41 +205,55 @@ class BackendContract:
             backend_opts=codec and codec.to_json(),
         )
 
-    def check_scan(self, path: Path, spec: ContainerSpec, groups: list[Group]) -> None:
+    def check_scan(self, path: Path, spec: ContainerSpec, groups: Sequence[Group]) -> None:
         """What scanning gives is what was written, and chunks are where it says."""
         found_spec, found = self.backend.scan(path)
         assert found_spec == spec
         data = path.read_bytes()
-        by_shape = {group.shape: group for group in found}
-        assert len(by_shape) == len(found) == len(groups)
-        for group in groups:
-            stored = by_shape[group.shape]
-            assert stored.samples_per_chunk == group.samples_per_chunk
-            assert [bytes(row) for row in stored.digests] == group.digests
-            assert stored.checksums.tolist() == group.checksums
-            places = zip(stored.offsets.tolist(), stored.lengths.tolist(), strict=True)
-            assert [data[at : at + length] for at, length in places] == group.chunks
+        assert len(found) == len(groups)
+        rows = []
+        for stored in found:
+            for i, chunk in enumerate(stored.chunks.tolist()):
+                at, length = int(stored.offsets[chunk]), int(stored.lengths[chunk])
+                rows.append(
+                    (
+                        bytes(stored.digests[i]),
+                        int(stored.checksums[i]),
+                        tuple(stored.shapes[i].tolist()),
+                        data[at : at + length],
+                        int(stored.places[i]),
+                    )
+                )
+        itemsize = spec.dtype.itemsize
+        assert sorted(rows) == sorted(row for g in groups for row in rows_of(g, itemsize))
 
-    def read_stock(self, *paths: Path) -> list[list[np.ndarray]]:
+    def check_samples(
+        self, path: Path, samples: list[np.ndarray], per_chunk: int = 1, codec: Codec = NONE
+    ) -> None:
+        spec = self.spec(samples, codec)
+        groups = self.groups(samples, per_chunk, codec)
+        self.write(path, spec, groups)
+        self.check_scan(path, spec, groups)
+
+    def read_stock(self, *paths: Path) -> list[list[list[bytes]]]:
         """What stock libraries read from containers, in a process that cannot import us."""
-        out = paths[0].with_suffix(".stock")
+        out = paths[0].parent / "stock"
         out.mkdir()
         source = f"""
 import sys
 sys.modules["hangar_git"] = None
+import pickle
 import numpy as np
 {self.stock_reader}
 out, *paths = sys.argv[1:]
-for number, path in enumerate(paths):
-    for group, array in enumerate(read(path)):
-        raw = np.ascontiguousarray(array)
-        raw = raw.reshape(-1).view(f"V{{raw.dtype.itemsize}}").reshape(array.shape)
-        np.save(f"{{out}}/{{number}}-{{group}}.npy", raw)
+found = []
+for path in paths:
+    groups = read(path)
+    found.append([[np.ascontiguousarray(sample).tobytes() for sample in g] for g in groups])
+pickle.dump(found, open(f"{{out}}/found", "wb"))
 """
         subprocess.run([sys.executable, "-I", "-W", "error", "-c", source, out, *paths], check=True)
-        read: list[list[np.ndarray]] = [[] for _ in paths]
-        for file in sorted(out.iterdir()):
-            read[int(file.name.partition("-")[0])].append(np.load(file))
+        read: list[list[list[bytes]]] = pickle.loads((out / "found").read_bytes())
         return read
 
     # -- containers ----------------------------------------------------------------------------
@@ -176,59 +261,45 @@ for number, path in enumerate(paths):
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     def test_a_container_of_any_dtype_holds_what_was_written(self, dtype, path):
         for number, shape in enumerate([(), (2, 3)]):
-            groups, spec = [group_of(samples_of(dtype, shape, 4))], self.spec(dtype)
-            at = path.with_stem(f"c{number}")
-            self.write(at, spec, groups)
-            self.check_scan(at, spec, groups)
+            self.check_samples(self.at(path, number), samples_of(dtype, shape, 4))
 
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     def test_a_container_of_any_shape_holds_what_was_written(self, shape, path):
-        spec = self.spec(np.dtype("<f4"))
-        groups = [group_of(samples_of(spec.dtype, shape, 3))]
-        self.write(path, spec, groups)
-        self.check_scan(path, spec, groups)
+        self.check_samples(path, samples_of(np.dtype("<f4"), shape, 3))
 
     def test_chunks_may_be_filled_exactly_or_not(self, path):
-        for per_chunk in self.per_chunk():
-            for codec in self.codecs():
-                at = path.with_stem(f"{per_chunk}-{codec.complib.replace(':', '-')}")
-                spec = self.spec(np.dtype("<u2"), codec)
-                groups = [group_of(samples_of(spec.dtype, (5, 2), 12), per_chunk, codec)]
-                self.write(at, spec, groups)
-                self.check_scan(at, spec, groups)
+        samples = samples_of(np.dtype("<u2"), (5, 2), 12)
+        for number, per_chunk in enumerate(self.per_chunk()):
+            for other, codec in enumerate(self.codecs()):
+                self.check_samples(self.at(path, f"{number}-{other}"), samples, per_chunk, codec)
 
     def test_a_container_may_hold_one_sample(self, path):
-        spec = self.spec(np.dtype("u1"))
-        groups = [group_of(samples_of(spec.dtype, (1,), 1))]
-        self.write(path, spec, groups)
-        self.check_scan(path, spec, groups)
+        self.check_samples(path, samples_of(np.dtype("u1"), (1,), 1))
 
     def test_a_container_may_hold_many_chunks(self, path):
-        spec = self.spec(np.dtype("u1"))
-        groups = [group_of(samples_of(spec.dtype, (4,), 5000))]
-        self.write(path, spec, groups)
-        self.check_scan(path, spec, groups)
+        self.check_samples(path, samples_of(np.dtype("u1"), (4,), self.many))
 
-    def test_several_groups_keep_apart(self, path):
+    def test_several_shapes_keep_apart(self, path):
         if not self.variable_shape:
             pytest.skip("one shape a container")
-        spec = self.spec(np.dtype("<i4"))
         shapes = [(28, 31), (2, 8), (28, 3), (3, 28), (11, 1), (1, 11)]
-        groups = [
-            group_of(samples_of(spec.dtype, shape, n), 2, NONE) for n, shape in enumerate(shapes, 2)
+        samples = [
+            sample
+            for n, shape in enumerate(shapes, 2)
+            for sample in samples_of(np.dtype("<i4"), shape, n)
         ]
-        self.write(path, spec, groups)
-        self.check_scan(path, spec, groups)
+        self.check_samples(path, samples)
 
     def test_a_scan_finds_every_change_of_the_table(self, path):
         """One bit anywhere outside the samples is found, or makes no difference."""
-        spec = self.spec(np.dtype("<i4"))
-        groups = [group_of(samples_of(spec.dtype, (5, 3), 9))]
+        samples = samples_of(np.dtype("<i4"), (5, 3), 9)
+        spec, groups = self.spec(samples), self.groups(samples)
         self.write(path, spec, groups)
         data = path.read_bytes()
-        _, (stored,) = self.backend.scan(path)
+        _, scanned = self.backend.scan(path)
         inside = {
             byte
+            for stored in scanned
             for at, length in zip(stored.offsets.tolist(), stored.lengths.tolist(), strict=True)
             for byte in range(at, at + length)
         }
@@ -251,8 +322,8 @@ for number, path in enumerate(paths):
         assert in_child(scan_all) > 300
 
     def test_a_scan_refuses_every_truncation_and_garbage(self, path):
-        spec = self.spec(np.dtype("<i4"))
-        self.write(path, spec, [group_of(samples_of(spec.dtype, (5, 3), 9))])
+        samples = samples_of(np.dtype("<i4"), (5, 3), 9)
+        self.write(path, self.spec(samples), self.groups(samples))
         data = path.read_bytes()
         rng = random.Random(2)
         bad = [data[: len(data) * part // 40] for part in range(40)] + [data[:-1]]
@@ -267,10 +338,10 @@ for number, path in enumerate(paths):
         in_child(scan_all)
 
     def test_a_scan_refuses_the_container_of_another_backend_or_format(self, path, monkeypatch):
-        spec = self.spec(np.dtype("<i4"))
-        groups = [group_of(samples_of(spec.dtype, (5, 3), 2))]
-        self.write(path, ContainerSpec("zz", "array", spec.dtype, NONE), groups)
-        with pytest.raises(IntegrityError, match="not a container of backend"):
+        samples = samples_of(np.dtype("<i4"), (5, 3), 2)
+        spec, groups = self.spec(samples), self.groups(samples)
+        self.write(path, replace(spec, backend="zz"), groups)
+        with pytest.raises(IntegrityError, match="a container of backend 'zz'"):
             self.backend.scan(path)
         with monkeypatch.context() as patch:
             patch.setattr("hangar_git.store.container.CONTAINER_FORMAT", 2)
@@ -286,7 +357,10 @@ for number, path in enumerate(paths):
 
     def check_round_trip(self, root: Path, schema: Schema, samples: list[np.ndarray]) -> None:
         store = Store(root, writable=True)
-        digests = [store.writer(schema).put(sample) for sample in samples]
+        writer = store.writer(schema)
+        half = len(samples) // 2
+        digests = [*(writer.put(sample) for sample in samples[:half])]
+        digests += writer.put_many(samples[half:])
         store.flush()
         store.close()
         fresh = Store(root, writable=False)
@@ -296,7 +370,14 @@ for number, path in enumerate(paths):
             assert (read.dtype, read.shape) == (sample.dtype, sample.shape)
             assert read.flags.c_contiguous
             assert read.flags.writeable
-            assert read.flags.owndata
+            assert not np.shares_memory(read, fresh.get(digest, schema.dtype, sample.shape))
+        many = fresh.get_many(digests, schema.dtype, [sample.shape for sample in samples], 2)
+        assert [read.tobytes() for read in many] == [sample.tobytes() for sample in samples]
+        assert all(read.flags.writeable and read.flags.c_contiguous for read in many)
+        if len({sample.shape for sample in samples}) == 1:
+            stacked = fresh.get_stacked(digests, schema.dtype, samples[0].shape)
+            assert stacked.tobytes() == b"".join(sample.tobytes() for sample in samples)
+            assert stacked.shape == (len(samples), *samples[0].shape)
         fresh.close()
 
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -325,35 +406,35 @@ for number, path in enumerate(paths):
         paths, written = [], []
         for number, dtype in enumerate(DTYPES):
             samples = samples_of(dtype, (2, 3), 4)
-            paths.append(path.with_stem(f"{number}"))
-            self.write(paths[-1], self.spec(dtype), [group_of(samples)])
-            written.append(np.array(samples))
-        for expected, (read,) in zip(written, self.read_stock(*paths), strict=True):
-            assert read.shape == expected.shape
-            assert read.dtype.itemsize == expected.dtype.itemsize
-            assert read.tobytes() == expected.tobytes()
+            paths.append(self.at(path, number))
+            self.write(paths[-1], self.spec(samples), self.groups(samples))
+            written.append([sample.tobytes() for sample in samples])
+        for expected, read in zip(written, self.read_stock(*paths), strict=True):
+            assert [sample for group in read for sample in group] == expected
 
     def test_stock_libraries_read_every_shape_and_codec(self, path):
         paths, written = [], []
-        dtype = np.dtype("<i4")
         for codec in self.codecs():
             for per_chunk in self.per_chunk()[:2]:
                 for shape in SHAPES:
-                    samples = samples_of(dtype, shape, 4)
-                    paths.append(path.with_stem(f"{len(paths)}"))
-                    group = group_of(samples, per_chunk, codec)
-                    self.write(paths[-1], self.spec(dtype, codec), [group])
-                    written.append(np.array(samples))
-        for expected, (read,) in zip(written, self.read_stock(*paths), strict=True):
-            np.testing.assert_array_equal(read.view(dtype).reshape(read.shape), expected)
+                    samples = samples_of(np.dtype("<i4"), shape, 4)
+                    paths.append(self.at(path, len(paths)))
+                    groups = self.groups(samples, per_chunk, codec)
+                    self.write(paths[-1], self.spec(samples, codec), groups)
+                    written.append([sample.tobytes() for sample in samples])
+        for expected, read in zip(written, self.read_stock(*paths), strict=True):
+            assert [sample for group in read for sample in group] == expected
 
     def test_stock_libraries_read_what_the_store_wrote(self, tmp_path):
-        schema = self.schema(np.dtype("<f8"), (30, 6))
-        store = Store(tmp_path, writable=True)
-        samples = samples_of(schema.dtype, (30, 6), 21)
-        for sample in samples:
-            store.writer(schema).put(sample)
-        store.flush()
-        (container,) = (tmp_path / "containers").iterdir()
-        ((read,),) = self.read_stock(container)
-        assert read.tobytes() == np.array(samples).tobytes()
+        for codec in [None, *self.codecs(), *self.only_through_the_store]:
+            root = tmp_path / str(codec)
+            schema = self.schema(np.dtype("<f8"), (30, 6), codec)
+            store = Store(root, writable=True)
+            samples = samples_of(schema.dtype, (30, 6), 21)
+            samples += [np.zeros((30, 6)), np.arange(180.0).reshape(30, 6)]
+            for sample in samples:
+                store.writer(schema).put(sample)
+            store.flush()
+            (container,) = (root / "containers").iterdir()
+            (read,) = self.read_stock(container)
+            assert [s for g in read for s in g] == [sample.tobytes() for sample in samples]
