@@ -19,9 +19,10 @@ NUMBERS = st.integers(0, 5)
 
 
 def sample(name: str, number: int) -> np.ndarray:
-    """Samples of "var" have several shapes, two of one content."""
-    shape = (2, 3) if name == "fixed" else (1 + number % 2, 3)
-    return np.full(shape, number // 2, np.float32)
+    """A sample for each number; those of "var" have several shapes."""
+    if name == "fixed":
+        return np.full((2, 3), number, np.float32)
+    return np.full((1 + number % 2, 3), number // 2, np.float32)
 
 
 class State:
