@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..digest import DIGEST_SIZE_BYTES, Digest
-from ..errors import DataNotLocalError, IntegrityError, InvalidInputError, NotFoundError
+from ..errors import DataNotLocalError, IntegrityError, InvalidInputError, NotFoundError, StateError
 from ..keys import SampleKey, sample_key, sorted_keys
 from ..records.recordfile import Records, RecordValue
 from ..records.snapshot import ArraysetRecords
@@ -20,6 +20,7 @@ from ..store.container import element_count
 from ..store.store import Store
 from ..threads import cpu_count
 from .handles import Handle
+from .pickling import pickled
 
 Array = NDArray[Any]
 _START_METHODS = ("spawn", "fork", "forkserver")
@@ -112,6 +113,12 @@ class ArraysetBase(Handle):
     def __len__(self) -> int:
         """Number of samples."""
         raise NotImplementedError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._require_open()
+        if self.iswriteable:
+            raise StateError(f"arrayset {self._name!r} of a writer checkout cannot be pickled")
+        return pickled(self)
 
     def __repr__(self) -> str:
         dtype = self.dtype

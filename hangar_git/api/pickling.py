@@ -1,0 +1,49 @@
+"""Readers of arraysets pickle as what they read: a repository's path and the oid of records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import FormatError
+from ..records.counts import RecordCounts
+from ..records.gitrepo import GitRepository, Oid
+from ..records.snapshot import ArraysetRecords
+from ..schema import Schema
+from ..staging.layout import Layout
+from ..store.store import Store
+
+_opened: dict[str, tuple[GitRepository, Store]] = {}
+"""Repositories that readers were unpickled for in this process, which share them."""
+
+
+def pickled(aset: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """What `copyreg` makes of an arrayset of a reader checkout."""
+    records: ArraysetRecords = aset._base
+    return unpickled, (
+        type(aset),
+        str(records.git.git_dir),
+        records.name,
+        records.schema.to_json(),
+        str(records.records_oid),
+    )
+
+
+def unpickled(kind: type[Any], git_dir: str, name: str, schema: str, oid: str) -> Any:
+    """The arrayset that was pickled.
+
+    Raises
+    ------
+    FormatError
+        Its repository is not where it was.
+    """
+    if git_dir not in _opened:
+        if not Path(git_dir).is_dir():
+            raise FormatError(f"{git_dir}: the repository of a pickled arrayset is not there")
+        git = GitRepository(Path(git_dir))
+        _opened[git_dir] = git, Store(Layout.of(git).root, writable=False)
+    git, store = _opened[git_dir]
+    parsed = Schema.from_json(schema + "\n", f"pickled arrayset {name!r}")
+    counts = RecordCounts(Layout.of(git).counts)
+    return kind(ArraysetRecords(git, name, parsed, Oid(hex=oid), counts), store)
