@@ -18,6 +18,8 @@ FAILPOINTS = (
     "store.container-synced",
     "store.container-renamed",
     "store.index-written",
+    "upkeep.rewritten",
+    "upkeep.indexed",
     "commit.data-flushed",
     "commit.objects-written",
     "commit.object-written",

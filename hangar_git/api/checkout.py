@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
+import concurrent.futures.thread  # registers the end of its threads  # noqa: F401
+import logging
+import threading
 import weakref
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
+from ..errors import HangarError
 from ..records.gitrepo import Oid
 from ..records.mergecommits import SnapshotOf
 from ..records.snapshot import Snapshot
@@ -21,13 +24,22 @@ from .handles import ClosableCheckout
 from .metadata import MetadataReader, MetadataWriter
 from .selection import assignments, select, split_index
 
+log = logging.getLogger(__name__)
+
 _open_checkouts: weakref.WeakSet[ReaderCheckout | WriterCheckout] = weakref.WeakSet()
 
 
-@atexit.register
 def _close_all() -> None:
     for checkout in list(_open_checkouts):
-        checkout.close()
+        try:
+            checkout.close()
+        except HangarError as error:
+            log.error("closing a checkout: %s", error)  # noqa: TRY400  # it was raised before
+
+
+# Closing may write, which takes threads and HDF5: both are shut down before atexit's turn comes.
+# What is registered last goes first.
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]
 
 
 class ReaderCheckout(ClosableCheckout):

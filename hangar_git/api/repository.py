@@ -7,12 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..errors import (
-    HangarError,
-    InvalidInputError,
-    ReadOnlyError,
-    StateError,
-)
+from ..errors import HangarError, InvalidInputError, ReadOnlyError, StateError
 from ..records import refs
 from ..records.counts import RecordCounts
 from ..records.gitprogram import run_git
@@ -30,6 +25,7 @@ from .checkout import ReaderCheckout, WriterCheckout
 from .diff import DiffAndConflicts, commit_diff
 from .history import log_contents, log_lines, summary_lines
 from .initializing import disk_usage, is_initialized, remove_data, write_initial_files
+from .maintenance import Maintenance
 
 
 class InvalidPathError(HangarError, NotADirectoryError):
@@ -106,6 +102,11 @@ class Repository:
     def initialized(self) -> bool:
         """Whether there is a repository that `init` need not make."""
         return self._git is not None and is_initialized(self._git)
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """Checks and cleans the data: fsck, gc, repack, du."""
+        return Maintenance(self._require())
 
     def _require(self) -> GitRepository:
         if self._git is None:

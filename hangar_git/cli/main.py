@@ -20,6 +20,7 @@ from .history import log, summary
 from .hooks import hook, install, sync, uninstall
 from .importing import import_
 from .init import init
+from .maintenance import du, fsck, gc, repack
 from .merge import merge, resolve, revert
 from .staging import lock, reset, status
 from .tracing import blame, restore
@@ -39,7 +40,8 @@ def cli() -> None:
 
 for command in (
     init, arrayset, import_, status, commit, checkout, branch, log, summary, export, reset, lock,
-    diff, merge, resolve, revert, restore, blame, install, uninstall, sync, hook,
+    diff, merge, resolve, revert, restore, blame, fsck, gc, repack, du, install, uninstall, sync,
+    hook,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -152,6 +152,10 @@ class GitRepository:
         entry = self.read_tree(self.commit(commit).tree_id).get(HANGAR_DIR)
         return entry.oid if entry and entry.mode == FileMode.TREE else None
 
+    def has(self, oid: Oid) -> bool:
+        """Whether object `oid` is here."""
+        return oid in self.pygit2
+
     def commit(self, oid: Oid) -> pygit2.Commit:
         """The commit object `oid`."""
         try:

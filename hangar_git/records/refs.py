@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pygit2
 from pygit2.enums import ObjectType
@@ -81,6 +82,15 @@ def list_branches(git: GitRepository) -> list[str]:
         if name.startswith(REMOTES) and not name.endswith("/HEAD")
     )
     return local + remote
+
+
+def all_tips(git: GitRepository) -> Iterator[tuple[str, Oid]]:
+    """Name and commit of every ref that leads to one, tags peeled."""
+    for name in sorted(git.pygit2.references):
+        try:
+            yield name, git.pygit2.references[name].peel(pygit2.Commit).id
+        except (KeyError, pygit2.GitError, pygit2.InvalidSpecError):
+            continue  # a symbolic ref to nowhere, or a tag of something else
 
 
 def _valid_branch(name: object) -> bool:

@@ -104,6 +104,22 @@ def _load(layout: Layout) -> StagingArea:
     return area
 
 
+def read_edits(git: GitRepository, store: Store | None = None) -> StagingArea:
+    """The staging area, to look at; samples that are in the journal alone are put into `store`.
+
+    Raises
+    ------
+    IntegrityError, FormatError
+        The journal is damaged, or of a version unknown to this program.
+    """
+    layout = Layout.of(git)
+    if store is None:
+        return _load(layout)
+    area = StagingArea(layout.journal, store)
+    area.load()
+    return area
+
+
 def is_committed(git: GitRepository, area: StagingArea) -> bool:
     """Whether the branch is seen to hold the staged edits: their commit was not finished."""
     if area.committing is None or area.branch is None:

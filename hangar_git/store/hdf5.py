@@ -4,16 +4,23 @@ A group of samples is an HDF5 group with the dataset ``samples`` and one for eac
 table. In ``01`` it is the root, and ``samples`` has shape (n, *sample shape). In ``00`` there is
 one for each size of page, and ``samples`` has one dimension, in which a sample begins at its
 ``starts``. ``samples`` has the standard filters, so any HDF5 program with the filter reads it.
+
+After the HDF5 file comes a footer, which HDF5 does not look at: the checksum of all bytes but those
+of samples. HDF5 is given no file that does not match: one with a changed byte may keep it busy for
+ever.
 """
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_64, xxh3_64_intdigest
 
 from ..errors import StateError
 from .codec import SHUFFLES, Codec
@@ -27,6 +34,10 @@ from .container import (
     shape_name,
     table_checksum,
 )
+
+_MAGIC = b"HANGARH5"
+_END = struct.Struct("<QQQ8s")
+"""Number of runs, checksum of the bytes around them, checksum of the runs, magic."""
 
 
 class Hdf5Backend(Backend):
@@ -42,6 +53,7 @@ class Hdf5Backend(Backend):
         import h5py
 
         spec_json = spec.to_json()
+        runs: list[tuple[int, int]] = []
         with h5py.File(file, "w", libver="latest") as hdf5:
             hdf5.attrs["hangar"] = spec_json
             tables = []
@@ -49,15 +61,22 @@ class Hdf5Backend(Backend):
                 at = hdf5.create_group(shape_name(group.shape)) if self.paged else hdf5
                 columns = group.columns()
                 _write_samples(at, spec, group)
+                runs += _runs(at["samples"])
                 for name, column in columns.items():
                     at[name] = column
                 tables.append((group.header(), columns))
             hdf5.attrs["table_checksum"] = np.uint64(table_checksum(spec_json, tables))
+        size = file.seek(0, os.SEEK_END)
+        checksum = _checksum_around(file, _merged(runs), size)
+        file.seek(size)
+        file.write(_footer(_merged(runs), checksum))
 
     def scan(self, path: Path) -> tuple[ContainerSpec, list[StoredGroup]]:
         import h5py
 
         try:
+            with path.open("rb") as raw:
+                _check_footer(raw)
             with h5py.File(path, "r") as file:
                 spec = ContainerSpec.of_backend(file.attrs["hangar"], self.code)
                 scanned = [
@@ -152,6 +171,54 @@ def _scan_group(
         columns["shapes"],
     )
     return [[per_chunk], 1], columns, stored
+
+
+def _runs(dataset: Any) -> list[tuple[int, int]]:
+    """Offset and length of the encoded samples of a dataset in the file."""
+    if dataset.chunks is None:
+        return [(dataset.id.get_offset(), dataset.nbytes)] if dataset.nbytes else []
+    return [(offset, length) for _, offset, length in _chunk_places(dataset)]
+
+
+def _merged(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same bytes, in order, neighbours made one."""
+    merged: list[tuple[int, int]] = []
+    for offset, length in sorted(runs):
+        if merged and sum(merged[-1]) == offset:
+            merged[-1] = (merged[-1][0], merged[-1][1] + length)
+        else:
+            merged.append((offset, length))
+    return merged
+
+
+def _checksum_around(file: BinaryIO, runs: Sequence[tuple[int, int]], size: int) -> int:
+    """xxh3-64 of the first `size` bytes of a file but those in `runs`."""
+    hasher, at = xxh3_64(), 0
+    for offset, length in [*runs, (size, 0)]:
+        file.seek(at)
+        hasher.update(file.read(offset - at))
+        at = offset + length
+    return hasher.intdigest()
+
+
+def _footer(runs: Sequence[tuple[int, int]], checksum: int) -> bytes:
+    table = np.array(runs, "<u8").tobytes()
+    return table + _END.pack(len(runs), checksum, xxh3_64_intdigest(table), _MAGIC)
+
+
+def _check_footer(file: BinaryIO) -> None:
+    """Raise ValueError unless the bytes around the samples are those that were written."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END.size))
+    count, checksum, table_checksum, magic = _END.unpack(file.read())
+    size -= _END.size + 16 * count
+    if magic != _MAGIC or size < 0:
+        raise ValueError("it is cut off")
+    file.seek(size)
+    table = file.read(16 * count)
+    runs = [(int(a), int(n)) for a, n in np.frombuffer(table, "<u8").reshape(-1, 2)]
+    if xxh3_64_intdigest(table) != table_checksum or _checksum_around(file, runs, size) != checksum:
+        raise ValueError("the bytes around its samples do not match their checksum")
 
 
 def _plain(dataset: Any, columns: Mapping[str, NDArray[Any]], itemsize: int) -> StoredGroup:

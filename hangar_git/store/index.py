@@ -15,7 +15,7 @@ import shutil
 import struct
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -115,8 +115,7 @@ class _Environment:
         try:
             self.lmdb.reader_check()  # slots of killed readers
             # Reading past the end of a file that was cut off would kill the process.
-            pages = self.lmdb.info()["last_pgno"] + 1
-            if size and pages * self.lmdb.stat()["psize"] > size:
+            if size and self._needed_bytes() > size:
                 raise ValueError(f"cut off after {size} bytes")
             self.containers = self.lmdb.open_db(b"containers", create=not readonly)
             self.locators = self.lmdb.open_db(b"locators", create=not readonly)
@@ -130,6 +129,16 @@ class _Environment:
             self.lmdb.close()
             raise
         self._stat = file.stat()
+
+    def _needed_bytes(self) -> int:
+        """Size of the file with all pages that LMDB counts."""
+        return int((self.lmdb.info()["last_pgno"] + 1) * self.lmdb.stat()["psize"])
+
+    def extend(self) -> None:
+        """Make the file as long as LMDB counts it: pages freed at its end were never written."""
+        needed = self._needed_bytes()
+        if self._file.stat().st_size < needed:
+            os.truncate(self._file, needed)
 
     def is_current(self) -> bool:
         """Whether the path still leads to the file that is open."""
@@ -290,18 +299,28 @@ class Index:
 
     def containers(self) -> set[str]:
         """File names of all containers that are indexed."""
-        with self._transaction() as txn:
-            return {
-                ContainerRow.parse(bytes(row)).name
-                for key, row in txn.cursor(db=self._env.containers)
-                if bytes(key).startswith(_CONTAINER)
-            }
+        return set(self.names().values())
 
     def container(self, number: int) -> ContainerRow | None:
         """What is known of container `number`."""
         with self._transaction() as txn:
             row = txn.get(_CONTAINER + b"%d" % number, db=self._env.containers)
             return None if row is None else ContainerRow.parse(bytes(row))
+
+    def names(self) -> dict[int, str]:
+        """File name of every container, by its number."""
+        with self._transaction() as txn:
+            return {
+                int(bytes(key)[1:]): ContainerRow.parse(bytes(row)).name
+                for key, row in txn.cursor(db=self._env.containers)
+                if bytes(key).startswith(_CONTAINER)
+            }
+
+    def all(self) -> Iterator[tuple[Digest, bytes]]:
+        """Digest and locator of every sample."""
+        with self._transaction() as txn:
+            for digest, locator in txn.cursor(db=self._env.locators):
+                yield bytes(digest), bytes(locator)
 
     def clear(self) -> None:
         """Forget everything, by starting a new file."""
@@ -311,11 +330,28 @@ class Index:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def add(self, containers: Sequence[tuple[ContainerRow, list[StoredGroup]]]) -> None:
-        """Take in what new containers hold; all or nothing, durable when it returns."""
+    def add(
+        self,
+        containers: Sequence[tuple[ContainerRow, list[StoredGroup]]],
+        *,
+        instead_of: Collection[str] = (),
+        dropped: Iterable[Digest] = (),
+    ) -> None:
+        """Take in what new containers hold; all or nothing, durable when it returns.
+
+        Parameters
+        ----------
+        containers
+            Their rows, and what they hold.
+        instead_of
+            File names of containers to forget.
+        dropped
+            Samples to forget, unless they lie in a container that is not forgotten.
+        """
         while True:
             try:
-                self._add(containers)
+                self._add(containers, set(instead_of), dropped)
+                self._env.extend()
                 self._lookup = None
                 return
             except lmdb.MapFullError:
@@ -324,8 +360,20 @@ class Index:
                     raise StorageError(f"index {self._path} would pass {size} bytes") from None
                 self._env.lmdb.set_mapsize(size)
 
-    def _add(self, containers: Sequence[tuple[ContainerRow, list[StoredGroup]]]) -> None:
+    def _add(
+        self,
+        containers: Sequence[tuple[ContainerRow, list[StoredGroup]]],
+        instead_of: Collection[str],
+        dropped: Iterable[Digest],
+    ) -> None:
+        forgotten = {n for n, name in self.names().items() if name in instead_of}
         with self._transaction(write=True) as txn:
+            for old in forgotten:
+                txn.delete(_CONTAINER + b"%d" % old, db=self._env.containers)
+            for digest in dropped:
+                locator = txn.get(digest, db=self._env.locators)
+                if locator is not None and LOCATOR.unpack(locator)[1] in forgotten:
+                    txn.delete(digest, db=self._env.locators)
             number = int(txn.get(_NEXT, b"0", db=self._env.containers))
             rows: dict[Digest, bytes] = {}
             for row, groups in containers:

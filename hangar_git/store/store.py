@@ -31,6 +31,7 @@ from ..failpoints import failpoint
 from ..schema import Schema
 from .backends import BACKENDS
 from .bulkreading import BulkReader
+from .checking import containers_of, scanned
 from .container import ContainerSpec, Group, StoredGroup
 from .containerfile import ContainerFile
 from .index import ContainerRow, Index
@@ -55,23 +56,28 @@ class Store:
         ``<git common dir>/hangar``.
     writable
         Whether samples will be put; only the holder of the writer lock may.
+
+    Attributes
+    ----------
+    containers
+        The directory of the containers.
     """
 
     def __init__(self, path: Path, *, writable: bool) -> None:
-        self._containers = path / "containers"
+        self.containers = path / "containers"
         self._tmp = path / "tmp"
         self._writable = writable
         if writable:
             try:
-                for directory in (self._containers, self._tmp, path / "index"):
+                for directory in (self.containers, self._tmp, path / "index"):
                     make_directory(directory)
             except OSError as error:
                 raise cannot_write(path, error) from error
-        elif self._containers.is_dir() and os.access(path, os.W_OK):
+        elif self.containers.is_dir() and os.access(path, os.W_OK):
             with suppress(OSError):  # it was lost, and can be made again
                 (path / "index").mkdir(exist_ok=True)
         self._index = Index(path / "index") if (path / "index").is_dir() else None
-        self._reader = SampleReader(self._containers, self._index) if self._index else None
+        self._reader = SampleReader(self.containers, self._index) if self._index else None
         self._lock = StoreLock(path / "store.lock")
         self._writers: dict[str, SampleWriter] = {}
         self._pending: dict[Digest, bytes] = {}
@@ -191,11 +197,11 @@ class Store:
             try:
                 for writer in self._writers.values():
                     for spec, groups in writer.take():
-                        made.append(self._make_container(spec, groups))
+                        made.append(self.make_container(spec, groups))
             except BaseException:
                 # They will be made again, and until then a full disk has better uses.
                 for row, _ in made:
-                    (self._containers / row.name).unlink(missing_ok=True)
+                    (self.containers / row.name).unlink(missing_ok=True)
                 raise
             self._index.add(made)
         failpoint("store.index-written")
@@ -207,12 +213,13 @@ class Store:
         for writer in self._writers.values():
             writer.discard()
 
-    def _make_container(
+    def make_container(
         self, spec: ContainerSpec, groups: list[Group]
     ) -> tuple[ContainerRow, list[StoredGroup]]:
+        """Write a container, on stable storage and under its name, but not in the index yet."""
         backend = BACKENDS[spec.backend]
         name = f"{spec.backend}-{secrets.token_hex(8)}{backend.suffix}"
-        temporary, final = self._tmp / name, self._containers / name
+        temporary, final = self._tmp / name, self.containers / name
         try:
             with ContainerFile(temporary) as file:
                 backend.write(cast("BinaryIO", file), spec, groups)
@@ -223,12 +230,43 @@ class Store:
             # Rename last: readers trust any file with a final name.
             temporary.chmod(0o444)
             temporary.rename(final)
-            fsync_path(self._containers)
+            fsync_path(self.containers)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise StorageError.of(error, f"writing container {final}") from error
         failpoint("store.container-renamed")
         return ContainerRow(name, spec), stored[1]
+
+    def replace_containers(
+        self,
+        names: Collection[str],
+        made: Sequence[tuple[ContainerRow, list[StoredGroup]]],
+        samples: Collection[Digest],
+    ) -> None:
+        """Index new containers in place of old ones, and remove these.
+
+        Parameters
+        ----------
+        names
+            File names of the old ones.
+        made
+            What `make_container` gave for the new ones.
+        samples
+            All that the old ones hold.
+        """
+        assert self._index is not None
+        with self._lock.exclusive():
+            self._index.add(made, instead_of=names, dropped=samples)
+            failpoint("upkeep.indexed")
+            for name in names:
+                (self.containers / name).unlink(missing_ok=True)
+            fsync_path(self.containers)
+        self.close()
+
+    @property
+    def index(self) -> Index | None:
+        """The index; None before anything was stored."""
+        return self._index
 
     # -- recovery ------------------------------------------------------------------------------
 
@@ -245,28 +283,27 @@ class Store:
         try:
             self.refresh()
         except (OSError, IntegrityError) as error:
-            log.warning("the index of %s cannot be made: %s", self._containers, error)
+            log.warning("the index of %s cannot be made: %s", self.containers, error)
 
     def refresh(self) -> None:
         """Bring the index into line with the containers; damaged ones are left alone."""
         assert self._index is not None
         known = self._index.containers()
-        paths = sorted(self._containers.iterdir())
+        paths = containers_of(self.containers)
         if known - {path.name for path in paths}:
             # Samples of a container that is gone must not count as stored when put again.
             self._index.clear()
             known = set()
         new = []
         for path in paths:
-            backend = BACKENDS.get(path.name[:2])
-            if path.name in known or backend is None or not path.name.endswith(backend.suffix):
+            if path.name in known:
                 continue
             try:
-                spec, groups = backend.scan(path)
+                container = scanned(path)
             except IntegrityError as error:
                 log.warning("not indexed: %s", error)
                 continue
-            new.append((ContainerRow(path.name, spec), groups))
+            new.append((ContainerRow(path.name, container.spec), container.groups))
         if new:
             self._index.add(new)
 
