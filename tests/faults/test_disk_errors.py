@@ -57,7 +57,7 @@ def run(library, before, path, fault="none 0 EIO"):
     return done, log.read_text().split()
 
 
-@pytest.mark.parametrize(("kind", "how", "times"), FAULTS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("kind", "how", "times"), FAULTS, ids=str)
 def test_a_call_that_fails_is_one_error_and_loses_nothing(kind, how, times, prepared, tmp_path):
     library, before, commit, counts = prepared
     assert counts[kind]
