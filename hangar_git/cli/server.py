@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,8 +24,21 @@ _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 _directory = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
-def server_command(open_store: Callable[[Path], SampleStore]) -> click.Command:
-    """``git hangar server``, whose repositories keep their samples where `open_store` says."""
+def server_command(
+    open_store: Callable[[Path], SampleStore],
+    git_options: Sequence[str] = (),
+    git_environment: Mapping[str, str] | None = None,
+) -> click.Command:
+    """``git hangar server``, whose repositories keep their samples where `open_store` says.
+
+    Parameters
+    ----------
+    open_store
+        Opens the samples of the repository at a path.
+    git_options, git_environment
+        Settings (``name=value``) and variables of the Git programs that serve fetches and pushes,
+        such as a ``core.hooksPath``. The user's own settings come after them.
+    """
 
     @click.command(short_help="Serve repositories, their history and data.")
     @click.option("--ip", default="localhost", show_default=True, help="Address to listen on.")
@@ -59,7 +73,17 @@ def server_command(open_store: Callable[[Path], SampleStore]) -> click.Command:
     @click.option("--metrics-port", type=int, help="Serve Prometheus metrics on this local port.")
     @click.option("--max-calls", default=64, show_default=True, help="Calls served at once.")
     @click.option(
-        "--grace", default=30.0, show_default=True, help="Seconds that running calls get to end."
+        "--idle",
+        default=120.0,
+        show_default=True,
+        help="Seconds after which a caller that does nothing is cut off.",
+    )
+    @click.option(
+        "--grace",
+        "grace_s",
+        default=30.0,
+        show_default=True,
+        help="Seconds that running calls get to end.",
     )
     @click.option(
         "--git-option",
@@ -68,22 +92,13 @@ def server_command(open_store: Callable[[Path], SampleStore]) -> click.Command:
         help="Setting for the git programs that serve fetches and pushes; may be repeated.",
     )
     def server(
-        ip: str,
-        port: int,
         timeout: float,
         overwrite: bool,
-        root: Path | None,
-        default: Path | None,
-        create: bool,
-        cert: Path | None,
-        key: Path | None,
-        client_ca: Path | None,
-        users: Path | None,
         anonymous: str | None,
-        metrics_port: int | None,
         max_calls: int,
-        grace: float,
+        idle: float,
         git_option: Sequence[str],
+        **settings: Any,
     ) -> None:
         """Serve repositories, their history and data, until stopped.
 
@@ -92,32 +107,23 @@ def server_command(open_store: Callable[[Path], SampleStore]) -> click.Command:
         """
         from ..transfer.server import Server, serve
 
-        if root is None and default is None:
-            default = Path.cwd() / SERVER_DIRECTORY
-        if overwrite and default is None:
+        if settings["root"] is None and settings["default"] is None:
+            settings["default"] = Path.cwd() / SERVER_DIRECTORY
+        if overwrite and settings["default"] is None:
             raise InvalidInputError("--overwrite is for a default repository; name it: --default")
         config = ServerConfig(
-            ip=ip,
-            port=port,
-            root=root,
-            default=default,
-            create=create,
             timeout_s=timeout or None,
-            grace_s=grace,
-            cert=cert,
-            key=key,
-            client_ca=client_ca,
-            users=users,
             anonymous=Right.parse(anonymous) if anonymous else None,
-            metrics_port=metrics_port,
-            git_options=tuple(git_option),
-            limits=ServerLimits(concurrent_calls=max_calls),
+            git_options=(*git_options, *git_option),
+            git_environment=git_environment or {},
+            limits=ServerLimits(concurrent_calls=max_calls, idle_s=idle),
+            **settings,
         )
-        if overwrite and default is not None:
-            overwrite_repository(default)
+        if overwrite and config.default is not None:
+            overwrite_repository(config.default)
 
         def ready(running: Server) -> None:
-            click.echo(f"Hangar server at {ip}:{running.port}; stop it with Ctrl-C")
+            click.echo(f"Hangar server at {config.ip}:{running.port}; stop it with Ctrl-C")
             sys.stdout.flush()
 
         serve(config, open_store, ready)

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -29,9 +29,9 @@ from .config import ServerConfig
 from .credentials import Credentials
 from .jsonlog import log
 from .metrics import Metrics
-from .sealing import damaged, seal, seal_of_metadata, unseal
+from .sealing import Bulk, damaged, seal, seal_of_metadata
 
-_Message = TypeVar("_Message", bound=Message)
+_T = TypeVar("_T")
 _RATE_WINDOW_S = 10.0
 _MAX_REMEMBERED = 4096
 
@@ -78,7 +78,7 @@ class Call:
         """End it; the caller is told that it was cancelled."""
         self.context.cancel()  # type: ignore[no-untyped-call]
 
-    def read(self, kind: type[_Message], requests: Iterator[bytes]) -> Iterator[_Message]:
+    def read(self, decode: Callable[[bytes], _T], requests: Iterator[bytes]) -> Iterator[_T]:
         """The messages of `requests`, until the caller has no more or is gone."""
         while True:
             self._reading_since = time.monotonic()
@@ -92,9 +92,9 @@ class Call:
             finally:
                 self._reading_since = None
             self.bytes_in += len(data)
-            yield unseal(kind, data)
+            yield decode(data)
 
-    def write(self, replies: Iterator[Message]) -> Iterator[bytes]:
+    def write(self, replies: Iterator[Message | Bulk]) -> Iterator[bytes]:
         """`replies` as they are sent."""
         for reply in replies:
             data = seal(reply)

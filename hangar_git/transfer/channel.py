@@ -19,9 +19,10 @@ from ..errors import HangarError, InvalidInputError, RemoteConnectionError
 from .address import Address
 from .credentials import Credentials, check_may_send
 from .idle import IdleWatch
-from .sealing import seal, seal_of_metadata, unseal
+from .sealing import Bulk, seal, seal_of_metadata, unseal
 from .wireerrors import of_rpc
 
+_T = TypeVar("_T")
 _Message = TypeVar("_Message", bound=Message)
 _SERVICE = "/hangar.v1.Hangar/"
 _MAX_MESSAGE_BYTES = 16 << 20
@@ -137,11 +138,11 @@ class Connection:
     def stream(
         self,
         method: str,
-        requests: Iterable[Message],
-        kind: type[_Message],
+        requests: Iterable[Message | Bulk],
+        decode: Callable[[bytes], _T],
         metadata: Iterable[tuple[str, str]] = (),
         interrupt: Callable[[], None] = lambda: None,
-    ) -> Generator[_Message]:
+    ) -> Generator[_T]:
         """The replies to `requests`, which another thread takes one by one.
 
         An error of `requests` ends the call like the end of them, and is raised once the server
@@ -158,7 +159,7 @@ class Connection:
                 for data in replies:
                     self._answered = True
                     with call.busy():
-                        yield unseal(kind, data)
+                        yield decode(data)
             call.close()
             if call.error is not None:
                 raise call.error
@@ -187,7 +188,7 @@ class Connection:
 class _Stream(Iterator[bytes]):
     """The requests of a call, as gRPC's thread takes them."""
 
-    def __init__(self, requests: Iterable[Message], interrupt: Callable[[], None]) -> None:
+    def __init__(self, requests: Iterable[Message | Bulk], interrupt: Callable[[], None]) -> None:
         self._requests = iter(requests)
         self._interrupt = interrupt
         self._lock = Lock()

@@ -20,6 +20,7 @@ from .credentials import Credentials
 from .packing import MessageLimits, join_digests, pack, unpack
 from .proto import hangar_pb2 as pb
 from .samples import Parcel
+from .sealing import OpenedPack, open_pack, opener
 
 PROTOCOL = 1
 
@@ -145,7 +146,7 @@ class GrpcStore:
         )
         lacking: list[bytes] = []
         place = 0
-        for reply in self._connection.stream("Missing", requests, pb.MissingReply):
+        for reply in self._connection.stream("Missing", requests, opener(pb.MissingReply)):
             some = asked[place : place + size]
             place += size
             bits = np.frombuffer(reply.missing, np.uint8)
@@ -184,7 +185,7 @@ class GrpcStore:
             pb.DownloadRequest(digests=some, budget_bytes=None if number else budget_bytes)
             for number, some in enumerate(join_digests(list(digests), limits.request_digests))
         )
-        replies = self._connection.stream("Download", requests, pb.Pack)
+        replies = self._connection.stream("Download", requests, open_pack)
         try:
             yield from unpack(_within_budget(replies), limits)
         finally:
@@ -209,7 +210,7 @@ class GrpcStore:
         durable = samples = 0
         try:
             for reply in self._connection.stream(
-                "Upload", pack(taken, limits), pb.UploadReply, [("hangar-upload", upload)]
+                "Upload", pack(taken, limits), opener(pb.UploadReply), [("hangar-upload", upload)]
             ):
                 durable, samples = reply.parcels, reply.samples
         except BaseException:
@@ -240,9 +241,9 @@ class GrpcStore:
         self.close()
 
 
-def _within_budget(replies: Iterator[pb.Pack]) -> Iterator[pb.Pack]:
+def _within_budget(replies: Iterator[OpenedPack]) -> Iterator[OpenedPack]:
     for message in replies:
-        if message.budget_reached:
+        if message.head.budget_reached:
             return
         yield message
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import subprocess
 from collections.abc import Mapping
@@ -51,7 +50,7 @@ class Credentials:
         if scheme == "Basic":
             try:
                 text = base64.b64decode(value, validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:
                 text = ""
             user, colon, secret = text.partition(":")
             if colon:

@@ -12,6 +12,7 @@ from ..digest import DIGEST_SIZE_BYTES
 from ..errors import InvalidInputError, RemoteConnectionError, RemoteProtocolError
 from .proto import hangar_pb2 as pb
 from .samples import Parcel
+from .sealing import Bulk, OpenedPack
 
 MIB = 1 << 20
 PACK_BYTES = 2 * MIB
@@ -72,7 +73,7 @@ def _cut(joined: bytes) -> list[bytes]:
     return [joined[place : place + step] for place in range(0, len(joined), step)]
 
 
-def pack(parcels: Iterable[Parcel], limits: MessageLimits) -> Iterator[pb.Pack]:
+def pack(parcels: Iterable[Parcel], limits: MessageLimits) -> Iterator[Bulk]:
     """Messages that hold `parcels`, each sent as soon as it is full.
 
     Raises
@@ -86,7 +87,7 @@ def pack(parcels: Iterable[Parcel], limits: MessageLimits) -> Iterator[pb.Pack]:
         _check(parcel, limits)
         cost = len(parcel.data) + DIGEST_SIZE_BYTES * len(parcel.digests) + _PARCEL_COST_BYTES
         if waiting and cost > room:
-            yield _message(waiting)
+            yield _bulk(waiting)
             waiting, room = [], PACK_BYTES
         if len(parcel.data) <= PACK_BYTES:
             waiting.append(parcel)
@@ -94,7 +95,11 @@ def pack(parcels: Iterable[Parcel], limits: MessageLimits) -> Iterator[pb.Pack]:
         else:
             yield from _pieces(parcel)
     if waiting:
-        yield _message(waiting)
+        yield _bulk(waiting)
+
+
+def _bulk(parcels: list[Parcel]) -> Bulk:
+    return Bulk(_table(parcels), [parcel.data for parcel in parcels])
 
 
 def _check(parcel: Parcel, limits: MessageLimits) -> None:
@@ -109,26 +114,20 @@ def _check(parcel: Parcel, limits: MessageLimits) -> None:
         )
 
 
-def _message(parcels: list[Parcel]) -> pb.Pack:
+def _table(parcels: list[Parcel]) -> pb.Pack:
     return pb.Pack(
         digest_counts=[len(parcel.digests) for parcel in parcels],
         sizes=[len(parcel.data) for parcel in parcels],
         digests=b"".join([digest for parcel in parcels for digest in parcel.digests]),
-        data=b"".join([parcel.data for parcel in parcels]),
     )
 
 
-def _pieces(parcel: Parcel) -> Iterator[pb.Pack]:
+def _pieces(parcel: Parcel) -> Iterator[Bulk]:
     size = len(parcel.data)
     step = -(-size // -(-size // PACK_BYTES))
-    yield pb.Pack(
-        digest_counts=[len(parcel.digests)],
-        sizes=[size],
-        digests=b"".join(parcel.digests),
-        data=parcel.data[:step],
-    )
-    for start in range(step, size, step):
-        yield pb.Pack(data=parcel.data[start : start + step])
+    view = memoryview(parcel.data)
+    for start in range(0, size, step):
+        yield Bulk(pb.Pack() if start else _table([parcel]), [view[start : start + step]])
 
 
 class MemoryBudget:
@@ -162,7 +161,7 @@ class MemoryBudget:
 
 
 def unpack(
-    packs: Iterator[pb.Pack], limits: MessageLimits, memory: MemoryBudget | None = None
+    packs: Iterator[OpenedPack], limits: MessageLimits, memory: MemoryBudget | None = None
 ) -> Iterator[Parcel]:
     """The parcels that `packs` hold, each as soon as it is whole.
 
@@ -171,16 +170,15 @@ def unpack(
     RemoteProtocolError
         A message contradicts itself or a limit, or the last parcel is not whole.
     """
-    for message in packs:
-        sizes = list(message.sizes)
-        data = message.data
-        digests = _digests_of_parcels(message, limits)
+    for head, data in packs:
+        sizes = list(head.sizes)
+        digests = _digests_of_parcels(head, limits)
         if max(sizes) > limits.parcel_bytes:
             raise RemoteProtocolError(f"a parcel of {max(sizes)} bytes is over the limit")
         if len(data) == sum(sizes):
             place = 0
             for names, size in zip(digests, sizes, strict=True):
-                yield Parcel(names, data[place : place + size])
+                yield Parcel(names, bytes(data[place : place + size]))
                 place += size
         elif len(sizes) == 1 and 0 < len(data) < sizes[0]:
             with memory.hold(sizes[0]) if memory else nullcontext():
@@ -189,27 +187,28 @@ def unpack(
             raise RemoteProtocolError("a pack whose data does not fit its parcels")
 
 
-def _digests_of_parcels(message: pb.Pack, limits: MessageLimits) -> list[tuple[bytes, ...]]:
-    counts = list(message.digest_counts)
-    if not counts or len(counts) != len(message.sizes):
+def _digests_of_parcels(head: pb.Pack, limits: MessageLimits) -> list[tuple[bytes, ...]]:
+    counts = list(head.digest_counts)
+    if not counts or len(counts) != len(head.sizes):
         raise RemoteProtocolError("a pack whose table is incomplete")
     if min(counts) < 1 or max(counts) > limits.parcel_digests:
         raise RemoteProtocolError("a parcel of no samples, or of more than the limit")
-    if sum(counts) * DIGEST_SIZE_BYTES != len(message.digests):
+    if sum(counts) * DIGEST_SIZE_BYTES != len(head.digests):
         raise RemoteProtocolError("a pack whose digests do not fit its table")
-    digests = iter(_cut(message.digests))
+    digests = iter(_cut(head.digests))
     return [tuple(islice(digests, count)) for count in counts]
 
 
-def _gather(data: bytes, size: int, packs: Iterator[pb.Pack]) -> bytes:
+def _gather(data: memoryview, size: int, packs: Iterator[OpenedPack]) -> bytes:
     pieces = [data]
     left = size - len(data)
     while left:
         message = next(packs, None)
         if message is None:
             raise RemoteProtocolError("the last parcel is not whole")
-        if message.sizes or message.digest_counts or not 0 < len(message.data) <= left:
+        head, data = message
+        if head.sizes or head.digest_counts or not 0 < len(data) <= left:
             raise RemoteProtocolError("a pack that does not continue the parcel before it")
-        pieces.append(message.data)
-        left -= len(message.data)
+        pieces.append(data)
+        left -= len(data)
     return b"".join(pieces)

@@ -26,6 +26,7 @@ from .metrics import Metrics
 from .packing import MemoryBudget, pack, split_digests, unpack
 from .proto import hangar_pb2 as pb
 from .samples import Parcel
+from .sealing import Bulk, open_pack, opener
 from .tunnel import GitProgram, serve_git
 from .wireerrors import abort
 
@@ -34,7 +35,7 @@ PROTOCOL = 1
 CAPABILITIES = ("missing", "upload", "download", "git", "settle", "budget")
 _SETTLE_S = 60.0
 
-_Behaviour = Callable[[Call, Iterator[bytes]], Iterator[Message]]
+_Behaviour = Callable[[Call, Iterator[bytes]], Iterator[Message | Bulk]]
 
 
 @dataclass
@@ -96,7 +97,7 @@ class HangarService:
 
     def hello(self, call: Call, requests: Iterator[bytes]) -> Iterator[pb.HelloReply]:
         """Who the caller is, and what the server takes."""
-        for request in call.read(pb.HelloRequest, requests):
+        for request in call.read(opener(pb.HelloRequest), requests):
             if request.protocol < PROTOCOL:
                 raise RemoteProtocolError(
                     f"the server speaks protocol {PROTOCOL}, this program only"
@@ -134,7 +135,7 @@ class HangarService:
     def missing(self, call: Call, requests: Iterator[bytes]) -> Iterator[pb.MissingReply]:
         """A bit for each digest: whether it is lacking."""
         hosted = self._readable(call)
-        for request in call.read(pb.MissingRequest, requests):
+        for request in call.read(opener(pb.MissingRequest), requests):
             for upload in request.settle:
                 self._settle((call.repository, call.user, upload))
             digests = split_digests(request.digests, self._limits)
@@ -168,7 +169,7 @@ class HangarService:
         hosted = self._writable(call)
         with self._registered(call):
             arriving = _Arriving(
-                unpack(call.read(pb.Pack, requests), self._limits, self._memory), self._config
+                unpack(call.read(open_pack, requests), self._limits, self._memory), self._config
             )
             while not arriving.ended:
                 call.samples += hosted.store.receive(arriving.batch())
@@ -178,13 +179,13 @@ class HangarService:
             if arriving.error is not None:
                 raise arriving.error
 
-    def download(self, call: Call, requests: Iterator[bytes]) -> Iterator[pb.Pack]:
+    def download(self, call: Call, requests: Iterator[bytes]) -> Iterator[pb.Pack | Bulk]:
         """Parcels with the digests asked for, request by request."""
         hosted = self._readable(call)
         if hosted is None:
             raise not_found(call.repository)
         outgoing = _Outgoing()
-        for number, request in enumerate(call.read(pb.DownloadRequest, requests)):
+        for number, request in enumerate(call.read(opener(pb.DownloadRequest), requests)):
             if number == 0 and request.HasField("budget_bytes"):
                 outgoing.left_bytes = request.budget_bytes
             asked = dict.fromkeys(split_digests(request.digests, self._limits))
@@ -197,7 +198,7 @@ class HangarService:
 
     def git(self, call: Call, requests: Iterator[bytes]) -> Iterator[pb.GitReply]:
         """A git program, byte for byte."""
-        reading = call.read(pb.GitRequest, requests)
+        reading = call.read(opener(pb.GitRequest), requests)
         first = next(reading, None)
         if first is None:
             return

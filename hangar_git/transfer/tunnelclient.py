@@ -9,6 +9,7 @@ from contextlib import closing
 
 from .channel import Connection
 from .proto import hangar_pb2 as pb
+from .sealing import opener
 
 _CHUNK_BYTES = 1 << 18
 _STILL_HERE_S = 15.0
@@ -63,7 +64,9 @@ def join_git(
 
     exit_code = 1
     try:
-        with closing(connection.stream("Git", requests(), pb.GitReply, interrupt=end)) as replies:
+        with closing(
+            connection.stream("Git", requests(), opener(pb.GitReply), interrupt=end)
+        ) as replies:
             for reply in replies:
                 if reply.opened:
                     opened()

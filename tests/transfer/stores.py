@@ -100,8 +100,17 @@ class DirectoryStore(MemoryStore):
         os.rename(f"{name}.tmp", f"{name}.{os.urandom(4).hex()}.batch")
 
 
-class NullStore(MemoryStore):
-    """Takes everything, keeps nothing, and exports what it was made with: for measurements."""
+class NullStore:
+    """Takes everything, keeps nothing, and exports samples of one size: for measurements."""
+
+    def __init__(self, path: Path) -> None:
+        self._data = os.urandom(int(os.environ.get("TEST_PARCEL_BYTES", "784")))
+
+    def missing(self, digests: Collection[bytes]) -> list[bytes]:
+        return list(digests)
+
+    def export(self, digests: Collection[bytes]) -> Iterator[Parcel]:
+        return (Parcel((digest,), self._data) for digest in digests)
 
     def receive(self, parcels: Iterable[Parcel]) -> int:
         return sum(len(parcel.digests) for parcel in parcels)
