@@ -188,7 +188,7 @@ class Users:
             return cls({name: _user(name, value) for name, value in document["users"].items()})
         except OSError as error:
             raise NotFoundError(f"users file {path}: {error.strerror}") from error
-        except (ValueError, AttributeError, TypeError, FormatError) as error:
+        except (ValueError, AttributeError, TypeError, LookupError, FormatError) as error:
             raise FormatError(f"users file {path}: {error}") from error
 
     def to_json(self) -> str:

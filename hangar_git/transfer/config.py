@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import InvalidInputError
 from .address import DEFAULT_PORT, is_loopback
 from .auth import Right
-from .packing import MIB, MessageLimits
+from .packing import MIB, PACK_BYTES, MessageLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,10 @@ class ServerLimits:
         A caller that neither sends nor takes anything for so long is cut off.
     git_input_bytes
         Of one pack that is pushed.
+    window_bytes
+        That may be under way to the server on one call. What is neither stored nor lost when a
+        connection breaks is at most this and one message, and is sent again; a rate is at most
+        this in a round trip.
     """
 
     messages: MessageLimits = field(default_factory=MessageLimits)
@@ -45,6 +49,7 @@ class ServerLimits:
     batch_s: float = 5.0
     idle_s: float = 120.0
     git_input_bytes: int = 16 << 30
+    window_bytes: int = PACK_BYTES
 
 
 @dataclass(frozen=True, slots=True)

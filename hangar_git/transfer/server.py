@@ -21,7 +21,6 @@ from .config import ServerConfig
 from .hosting import Hosting, create_repository, is_repository
 from .jsonlog import log, start_log
 from .metrics import Metrics
-from .packing import PACK_BYTES
 from .samples import SampleStore
 from .service import SERVICE, HangarService
 
@@ -38,10 +37,9 @@ def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS // 2),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-        # What has left the sender but was not read here is lost when a connection breaks, and sent
-        # again: a window of one message, and none that grows by itself.
+        # A window of our size, and none that grows by itself.
         ("grpc.http2.bdp_probe", 0),
-        ("grpc.http2.lookahead_bytes", PACK_BYTES),
+        ("grpc.http2.lookahead_bytes", config.limits.window_bytes),
     ]
 
 

@@ -71,9 +71,12 @@ class HangarService:
             for name, behaviour in streams.items()
         }
         hello = self._serving("Hello", self.hello)
-        handlers["Hello"] = grpc.unary_unary_rpc_method_handler(
-            lambda request, context: next(hello(iter([request]), context))
-        )
+
+        def one(request: bytes, context: grpc.ServicerContext) -> bytes:
+            (reply,) = hello(iter([request]), context)
+            return reply
+
+        handlers["Hello"] = grpc.unary_unary_rpc_method_handler(one)
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def close(self) -> None:

@@ -97,10 +97,8 @@ class FaultProxy:
     def _draw(self) -> Fault:
         luck = self._random.random()
         # Drawn always, so that one connection's fault does not depend on another's.
-        after, upstream = (
-            int(self._within * self._random.random() ** 2),
-            self._random.random() < 0.5,
-        )
+        after = int(self._within * self._random.random() ** 2)
+        upstream = self._random.random() < 0.5
         for kind, probability in self._probabilities.items():
             if luck < probability:
                 return Fault(kind, after, upstream)

@@ -93,11 +93,11 @@ class DirectoryStore(MemoryStore):
         if not found:
             return
         name = self._directory / next(iter(found)).hex()
-        with open(f"{name}.tmp", "wb") as file:
+        with Path(f"{name}.tmp").open("wb") as file:
             file.write(encode(list(found.values())))
             file.flush()
             os.fsync(file.fileno())
-        os.rename(f"{name}.tmp", f"{name}.{os.urandom(4).hex()}.batch")
+        Path(f"{name}.tmp").rename(f"{name}.{os.urandom(4).hex()}.batch")
 
 
 class NullStore:

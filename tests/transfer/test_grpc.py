@@ -228,7 +228,7 @@ def test_something_else_on_the_port_is_one_clear_line(answer):
 
         threading.Thread(target=serve, daemon=True).start()
         with GrpcStore(f"127.0.0.1:{listener.getsockname()[1]}") as store:
-            with pytest.raises(RemoteConnectionError, match="127.0.0.1") as caught:
+            with pytest.raises(RemoteConnectionError, match=r"127\.0\.0\.1") as caught:
                 store.missing([bytes(32)])
         assert "\n" not in str(caught.value)
         listener.shutdown(socket.SHUT_RDWR)

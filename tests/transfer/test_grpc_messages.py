@@ -1,4 +1,4 @@
-"""Messages: what is packed is unpacked, and nothing that the network brings does worse than raise."""
+"""Messages: what is packed is unpacked; what the network brings does no worse than raise."""
 
 from __future__ import annotations
 
