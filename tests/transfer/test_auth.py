@@ -219,9 +219,11 @@ def test_what_is_not_allowed_is_refused_in_one_line(server):
     ],
 )
 def test_wrong_credentials_are_refused(server, credentials):
-    with GrpcStore(server.url("public/x"), credentials) as store:
-        with pytest.raises(RemoteAuthenticationError, match="wrong user name, password or token"):
-            store.hello()
+    with (
+        GrpcStore(server.url("public/x"), credentials) as store,
+        pytest.raises(RemoteAuthenticationError, match="wrong user name, password or token"),
+    ):
+        store.hello()
 
 
 def test_tokens_work_alone_and_in_place_of_the_password(server, file):
@@ -315,6 +317,8 @@ def test_a_client_certificate_is_asked_for_and_names_the_user(file, tmp_path):
         other = Authority(tmp_path, "other")
         theirs, their_key = other.issue("carol")
         for files in ((None, None), (theirs, their_key)):
-            with GrpcStore(url, None, ClientOptions(authority.file, *files)) as store:
-                with pytest.raises(RemoteConnectionError):
-                    store.hello()
+            with (
+                GrpcStore(url, None, ClientOptions(authority.file, *files)) as store,
+                pytest.raises(RemoteConnectionError),
+            ):
+                store.hello()

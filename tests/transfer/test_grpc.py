@@ -227,9 +227,11 @@ def test_something_else_on_the_port_is_one_clear_line(answer):
                     return
 
         threading.Thread(target=serve, daemon=True).start()
-        with GrpcStore(f"127.0.0.1:{listener.getsockname()[1]}") as store:
-            with pytest.raises(RemoteConnectionError, match=r"127\.0\.0\.1") as caught:
-                store.missing([bytes(32)])
+        with (
+            GrpcStore(f"127.0.0.1:{listener.getsockname()[1]}") as store,
+            pytest.raises(RemoteConnectionError, match=r"127\.0\.0\.1") as caught,
+        ):
+            store.missing([bytes(32)])
         assert "\n" not in str(caught.value)
         listener.shutdown(socket.SHUT_RDWR)
 
@@ -256,16 +258,22 @@ def foreign():
 
 
 def test_a_server_of_another_version_is_one_clear_line(foreign):
-    with GrpcStore(foreign("hangar.v2.Hangar", "Hello", b"")) as store:
-        with pytest.raises(RemoteProtocolError, match="no Hangar server, or one of another"):
-            store.hello()
+    with (
+        GrpcStore(foreign("hangar.v2.Hangar", "Hello", b"")) as store,
+        pytest.raises(RemoteProtocolError, match="no Hangar server, or one of another"),
+    ):
+        store.hello()
     newer = seal(pb.HelloReply(protocol=2))
-    with GrpcStore(foreign("hangar.v1.Hangar", "Hello", newer)) as store:
-        with pytest.raises(RemoteProtocolError, match="speaks protocol 2, this program 1"):
-            store.hello()
-    with GrpcStore(foreign("hangar.v1.Hangar", "Hello", b"nonsense")) as store:
-        with pytest.raises(RemoteProtocolError, match="without seal"):
-            store.hello()
+    with (
+        GrpcStore(foreign("hangar.v1.Hangar", "Hello", newer)) as store,
+        pytest.raises(RemoteProtocolError, match="speaks protocol 2, this program 1"),
+    ):
+        store.hello()
+    with (
+        GrpcStore(foreign("hangar.v1.Hangar", "Hello", b"nonsense")) as store,
+        pytest.raises(RemoteProtocolError, match="without seal"),
+    ):
+        store.hello()
 
 
 def test_a_client_of_another_version_is_told(server):

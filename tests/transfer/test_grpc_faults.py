@@ -6,6 +6,7 @@ import os
 import random
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -37,7 +38,7 @@ def server(tmp_path_factory):
 
 
 def until_done(transfer, tries: int = 100) -> int:
-    """Run `transfer` until it ends well; how often it had to be. Only retryable errors may end it."""
+    """Run `transfer` until it ends well; how often. Only retryable errors may end it."""
     for number in range(1, tries + 1):
         try:
             transfer()
@@ -57,8 +58,8 @@ def test_transfers_through_a_bad_network_end_right(server, record_property):
             digests = list(source.samples)
             store = GrpcStore(f"127.0.0.1:{proxy.port}/r{number}", None, ClientOptions(idle_s=3))
             with store:
-                tries += until_done(lambda: copy_samples(source, store, digests, attempts=1))
-                tries += until_done(lambda: copy_samples(store, target, digests, attempts=1))
+                tries += until_done(partial(copy_samples, source, store, digests, attempts=1))
+                tries += until_done(partial(copy_samples, store, target, digests, attempts=1))
             assert target.samples == source.samples
             assert DirectoryStore(server.root / f"r{number}.git").samples == source.samples
     kinds = {kind: sum(fault.kind == kind for fault in proxy.done) for kind in faults}
@@ -73,10 +74,12 @@ def test_transfers_through_a_bad_network_end_right(server, record_property):
 
 def test_copy_resumes_by_itself(server):
     source = samples(1000, 2000)
-    with FaultProxy(server.port, seed=3, within=4_000_000, cut=0.7) as proxy:
-        with GrpcStore(f"127.0.0.1:{proxy.port}/resumed") as store:
-            copy_samples(source, store, list(source.samples), attempts=50, pause=lambda _: None)
-            assert store.missing(list(source.samples)) == []
+    with (
+        FaultProxy(server.port, seed=3, within=4_000_000, cut=0.7) as proxy,
+        GrpcStore(f"127.0.0.1:{proxy.port}/resumed") as store,
+    ):
+        copy_samples(source, store, list(source.samples), attempts=50, pause=lambda _: None)
+        assert store.missing(list(source.samples)) == []
     assert proxy.done
 
 
@@ -124,9 +127,11 @@ def test_a_download_goes_on_where_it_was_cut(server):
     with GrpcStore(server.url("cutdown")) as store:
         copy_samples(source, store, digests)
     target = MemoryStore()
-    with FaultProxy(server.port, seed=2, within=20_000_000, cut=1.0) as proxy:
-        with GrpcStore(f"127.0.0.1:{proxy.port}/cutdown") as store:
-            until_done(lambda: copy_samples(store, target, digests, attempts=1))
+    with (
+        FaultProxy(server.port, seed=2, within=20_000_000, cut=1.0) as proxy,
+        GrpcStore(f"127.0.0.1:{proxy.port}/cutdown") as store,
+    ):
+        until_done(partial(copy_samples, store, target, digests, attempts=1))
     assert target.samples == source.samples
     assert target.received == len(digests)
 
