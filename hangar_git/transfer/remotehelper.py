@@ -66,14 +66,15 @@ def _read_line() -> str:
 
 
 def _connect(address: Address, service: str) -> int:
-    credentials = token_of_environment()
-    if credentials is None and address.user is None:
+    token = token_of_environment()
+    if token is not None:
+        return _join(address, service, token)
+    if address.user is None:
         try:
             return _join(address, service, None)
         except RemoteAuthenticationError:
-            check_may_send(address)
-    if credentials is not None:
-        return _join(address, service, credentials)
+            pass  # now we know that it asks for credentials
+    check_may_send(address)
     credentials = ask_git(address)
     try:
         return _join(address, service, credentials)

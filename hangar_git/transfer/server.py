@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -196,7 +197,11 @@ def serve(
         server.start()
         if ready is not None:
             ready(server)
-        asked_to_stop.wait(config.timeout_s)
+        ends = time.monotonic() + (config.timeout_s or float("inf"))
+        # Looked at again and again: a signal that comes as the wait begins does not end it.
+        while not asked_to_stop.wait(min(0.2, max(0.0, ends - time.monotonic()))):
+            if time.monotonic() >= ends:
+                break
         stopping = threading.Thread(target=server.stop)
         stopping.start()
         while stopping.is_alive():

@@ -229,8 +229,10 @@ class HangarService:
 def git_options(right: Right, config: ServerConfig) -> list[str]:
     """Settings of the git program that serves a caller with `right`."""
     # A branch that is deleted and pushed again has been overwritten just as well.
-    refuse = "false" if right >= Right.FORCE else "true"
+    forced = right >= Right.FORCE
+    refuse = "false" if forced else "true"
     return [
+        f"receive.denyDeleteCurrent={'ignore' if forced else 'refuse'}",
         f"receive.denyNonFastForwards={refuse}",
         f"receive.denyDeletes={refuse}",
         f"receive.maxInputSize={config.limits.git_input_bytes}",

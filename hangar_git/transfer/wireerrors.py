@@ -51,6 +51,7 @@ _TRANSPORT = (
     (r"CERTIFICATE_VERIFY_FAILED|unable to get local issuer", "its certificate is not trusted"),
     (r"WRONG_VERSION_NUMBER", "it does not speak TLS; is the address hangar://?"),
     (r"Connection refused", "connection refused; is the server running?"),
+    (r"Concurrent RPC limit", "it is busy; try again later"),
     (r"http1|not.*http2|HTTP/1", "it is no Hangar server"),
 )  # fmt: skip
 _FATAL = re.compile(r"certificate|TLS|no Hangar server")

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 _PROGRAM = """
 import sys
 from hangar_git.cli.server import server_command
-from transfer.stores import DirectoryStore, NullStore
-server_command({store})(sys.argv[1:], standalone_mode=False)
+from transfer import stores
+server_command(stores.{store})(sys.argv[1:], standalone_mode=False)
 """
 
 
@@ -31,8 +31,8 @@ class HangarServer:
 
     def __init__(self, *options: object, store: str = "DirectoryStore", port: int = 0, **env: str):
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM.format(store=store), "--port", str(port),
-             "--ip", "127.0.0.1", *map(str, options)],
+            [sys.executable, "-X", "faulthandler", "-c", _PROGRAM.format(store=store),
+             "--ip", "127.0.0.1", "--port", str(port), *map(str, options)],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", **env},
         )  # fmt: skip
@@ -77,7 +77,12 @@ class HangarServer:
         """End it as an operator does; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(60)
+        try:
+            code = self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # prints what each thread does
+            self._reader.join(5)
+            raise AssertionError("".join(self.said)) from None
         self._reader.join(5)
         self.process.stderr.close()
         return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from hangar_git.errors import DataNotLocalError, IntegrityError
+from hangar_git.errors import DataNotLocalError, IntegrityError, StorageError
 from hangar_git.transfer.samples import Parcel
 
 
@@ -98,6 +99,13 @@ class DirectoryStore(MemoryStore):
             file.flush()
             os.fsync(file.fileno())
         Path(f"{name}.tmp").rename(f"{name}.{os.urandom(4).hex()}.batch")
+
+
+class FullStore(DirectoryStore):
+    """On a disk without space."""
+
+    def keep(self, found: dict[bytes, bytes]) -> None:
+        raise StorageError.of(OSError(errno.ENOSPC, "No space left on device"), "storing")
 
 
 class NullStore:

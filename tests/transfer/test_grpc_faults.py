@@ -20,7 +20,7 @@ from transfer.faultproxy import FaultProxy
 from transfer.hangarserver import HangarServer
 from transfer.stores import DirectoryStore, MemoryStore, digest_of
 
-TRANSFERS = 100
+TRANSFERS = 200
 WINDOW_BYTES = ServerLimits().window_bytes
 
 
@@ -32,7 +32,7 @@ def samples(seed: int, count: int = 300, size: int = 4000) -> MemoryStore:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
-    with HangarServer("--root", root, "--create", "--idle", 3) as running:
+    with HangarServer("--root", root, "--create", "--idle", 1) as running:
         running.root = root
         yield running
 
@@ -52,11 +52,13 @@ def test_transfers_through_a_bad_network_end_right(server, record_property):
     faults = {"cut": 0.25, "stall": 0.1, "delay": 0.1, "throttle": 0.1, "corrupt": 0.25}
     tries = 0
     started = time.monotonic()
-    with FaultProxy(server.port, seed=5, within=1_500_000, stall_s=0.3, **faults) as proxy:
+    with FaultProxy(server.port, seed=5, within=1_200_000, stall_s=0.2, **faults) as proxy:
         for number in range(TRANSFERS // 2):
             source, target = samples(number), MemoryStore()
             digests = list(source.samples)
-            store = GrpcStore(f"127.0.0.1:{proxy.port}/r{number}", None, ClientOptions(idle_s=3))
+            store = GrpcStore(
+                f"127.0.0.1:{proxy.port}/r{number}", None, ClientOptions(connect_s=2, idle_s=1)
+            )
             with store:
                 tries += until_done(partial(copy_samples, source, store, digests, attempts=1))
                 tries += until_done(partial(copy_samples, store, target, digests, attempts=1))
