@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +21,6 @@ from ..errors import (
     RemoteAuthenticationError,
     RemoteConnectionError,
     RemotePermissionError,
-    RemoteProtocolError,
 )
 from .address import repository_name
 from .auth import ANONYMOUS, Right, Users, hash_password, verify_password
@@ -133,6 +132,8 @@ class Gate:
         self._rate = _Counts(window, int(limits.calls_per_second * window))
         self._failures = _Counts(60.0, limits.failed_logins_per_minute)
         self._authority = _Authority(config.users)
+        self._at_once: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     @contextmanager
     def admitted(self, method: str, context: grpc.ServicerContext) -> Iterator[Call]:
@@ -140,6 +141,8 @@ class Gate:
         started = time.monotonic()
         call = Call(method, context)
         self._metrics.active.labels(method).inc()
+        with self._lock:
+            self._at_once[call.host] += 1
         result = "cancelled"
         try:
             self._identify(call)
@@ -162,6 +165,10 @@ class Gate:
             )  # fmt: skip
 
     def _count(self, call: Call, result: str, seconds: float) -> None:
+        with self._lock:
+            self._at_once[call.host] -= 1
+            if not self._at_once[call.host]:
+                del self._at_once[call.host]
         metrics = self._metrics
         metrics.active.labels(call.method).dec()
         metrics.calls.labels(call.method, result).inc()
@@ -174,11 +181,11 @@ class Gate:
     def _identify(self, call: Call) -> None:
         if not self._rate.add(call.host):
             raise RemoteConnectionError("too many calls from this host; try again later")
+        if self._at_once[call.host] > self._config.limits.calls_per_host:
+            raise RemoteConnectionError("too many calls at once from this host; try again later")
         header = call.metadata.get("authorization")
         path = call.metadata.get("hangar-repository", "")
         if call.metadata.get("hangar-seal") != seal_of_metadata(path, header):
-            if "hangar-seal" not in call.metadata:
-                raise RemoteProtocolError("a call without hangar-seal metadata")
             raise damaged()
         call.repository = repository_name(path)
         users = self._authority.users()

@@ -96,7 +96,11 @@ class GrpcStore:
             The credentials are wrong.
         """
         request = pb.HelloRequest(protocol=PROTOCOL, client=f"hangar_git {__version__}")
-        reply = self._connection.ask("Hello", request, pb.HelloReply)
+        try:
+            reply = self._connection.ask("Hello", request, pb.HelloReply)
+        except RemoteProtocolError:
+            # The name of the method, which nothing seals, may have been damaged on the way.
+            reply = self._connection.ask("Hello", request, pb.HelloReply)
         if reply.protocol != PROTOCOL:
             raise RemoteProtocolError(
                 f"{self.address.endpoint} speaks protocol {reply.protocol}, this program"

@@ -22,6 +22,8 @@ class ServerLimits:
         Sizes of single messages and parcels.
     concurrent_calls
         Calls served at once, and so threads; one more is told to come again.
+    calls_per_host
+        Of them, from one host: one alone cannot shut out all others.
     calls_per_second
         From one host, on average over ten seconds.
     failed_logins_per_minute
@@ -42,6 +44,7 @@ class ServerLimits:
 
     messages: MessageLimits = field(default_factory=MessageLimits)
     concurrent_calls: int = 64
+    calls_per_host: int = 48
     calls_per_second: float = 2000.0
     failed_logins_per_minute: int = 10
     memory_bytes: int = 1 << 30

@@ -12,6 +12,7 @@ from ..errors import RemoteAuthenticationError
 from .address import Address, is_loopback
 
 TOKEN_VARIABLE = "HANGAR_TOKEN"  # noqa: S105  # its name, not a token
+TOKEN_HOST_VARIABLE = "HANGAR_TOKEN_HOST"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,18 @@ def check_may_send(address: Address) -> None:
         )
 
 
-def token_of_environment(environment: Mapping[str, str] = os.environ) -> Credentials | None:
-    """The token in ``HANGAR_TOKEN``, if it is set."""
+def token_of_environment(
+    address: Address, environment: Mapping[str, str] = os.environ
+) -> Credentials | None:
+    """The token in ``HANGAR_TOKEN``, if it is set and meant for `address`.
+
+    Where ``HANGAR_TOKEN_HOST`` is set, as ``host`` or ``host:port``, no other server gets it.
+    """
     token = environment.get(TOKEN_VARIABLE)
-    return Credentials(token) if token else None
+    meant = environment.get(TOKEN_HOST_VARIABLE)
+    if not token or (meant and meant not in (address.host, address.endpoint)):
+        return None
+    return Credentials(token)
 
 
 def ask_git(address: Address) -> Credentials:

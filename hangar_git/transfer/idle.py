@@ -53,6 +53,9 @@ class IdleWatch:
     def _run(self) -> None:
         while not self._stopped.wait(min(1.0, self._timeout_s / 4)):
             with self._lock:
+                if not self._watched:
+                    self._thread = None  # the next call starts another one
+                    return
                 watched = list(self._watched)
             before = time.monotonic() - self._timeout_s
             for waiting in watched:

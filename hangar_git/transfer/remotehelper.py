@@ -66,7 +66,7 @@ def _read_line() -> str:
 
 
 def _connect(address: Address, service: str) -> int:
-    token = token_of_environment()
+    token = token_of_environment(address)
     if token is not None:
         return _join(address, service, token)
     if address.user is None:

@@ -201,6 +201,7 @@ class HangarService:
 
     def git(self, call: Call, requests: Iterator[bytes]) -> Iterator[pb.GitReply]:
         """A git program, byte for byte."""
+        call.require(Right.READ)  # before anything is read
         reading = call.read(opener(pb.GitRequest), requests)
         first = next(reading, None)
         if first is None:

@@ -6,6 +6,8 @@ import os
 import random
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -21,6 +23,7 @@ from transfer.hangarserver import HangarServer
 from transfer.stores import DirectoryStore, MemoryStore, digest_of
 
 TRANSFERS = 200
+WORKERS = 5
 WINDOW_BYTES = ServerLimits().window_bytes
 
 
@@ -48,27 +51,36 @@ def until_done(transfer, tries: int = 100) -> int:
     raise AssertionError(f"not done after {tries} tries")
 
 
-def test_transfers_through_a_bad_network_end_right(server, record_property):
-    faults = {"cut": 0.25, "stall": 0.1, "delay": 0.1, "throttle": 0.1, "corrupt": 0.25}
+FAULTS = {"cut": 0.25, "stall": 0.1, "delay": 0.1, "throttle": 0.1, "corrupt": 0.25}
+
+
+def transfer_through_faults(server: HangarServer, seed: int) -> tuple[int, list[str]]:
+    """Uploads and downloads through a proxy of their own: how many tries, and what happened."""
     tries = 0
-    started = time.monotonic()
-    with FaultProxy(server.port, seed=5, within=1_200_000, stall_s=0.2, **faults) as proxy:
-        for number in range(TRANSFERS // 2):
-            source, target = samples(number), MemoryStore()
+    options = ClientOptions(connect_s=2, idle_s=1)
+    with FaultProxy(server.port, seed, within=1_200_000, stall_s=0.2, **FAULTS) as proxy:
+        for number in range(TRANSFERS // 2 // WORKERS):
+            name = f"r{seed}-{number}"
+            source, target = samples(1000 * seed + number), MemoryStore()
             digests = list(source.samples)
-            store = GrpcStore(
-                f"127.0.0.1:{proxy.port}/r{number}", None, ClientOptions(connect_s=2, idle_s=1)
-            )
-            with store:
+            with GrpcStore(f"127.0.0.1:{proxy.port}/{name}", None, options) as store:
                 tries += until_done(partial(copy_samples, source, store, digests, attempts=1))
                 tries += until_done(partial(copy_samples, store, target, digests, attempts=1))
             assert target.samples == source.samples
-            assert DirectoryStore(server.root / f"r{number}.git").samples == source.samples
-    kinds = {kind: sum(fault.kind == kind for fault in proxy.done) for kind in faults}
-    assert all(kinds.values()), kinds
+            assert DirectoryStore(server.root / f"{name}.git").samples == source.samples
+    return tries, [fault.kind for fault in proxy.done]
+
+
+def test_transfers_through_a_bad_network_end_right(server, record_property):
+    started = time.monotonic()
+    with ThreadPoolExecutor(WORKERS) as threads:
+        results = list(threads.map(partial(transfer_through_faults, server), range(WORKERS)))
+    tries = sum(tries for tries, _ in results)
+    happened = Counter(kind for _, kinds in results for kind in kinds)
+    assert happened.keys() == FAULTS.keys()
     record_property(
         "figure",
-        f"{TRANSFERS} transfers through a bad network: {tries} tries, faults {kinds},"
+        f"{TRANSFERS} transfers through a bad network: {tries} tries, {dict(happened)},"
         f" {time.monotonic() - started:.1f} s",
     )
     assert [line for line in server.log if line["event"] == "failed"] == []

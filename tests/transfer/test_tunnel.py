@@ -279,6 +279,10 @@ def test_a_token_in_the_environment_is_enough(guarded, work):
     git("push", guarded.url(), "main", cwd=work, HANGAR_TOKEN=token)
     assert "main" in git("ls-remote", guarded.url(), HANGAR_TOKEN=token).stdout
     assert "wrong user" in git("ls-remote", guarded.url(), check=False, HANGAR_TOKEN="x").stderr
+    for host, gets_it in (("127.0.0.1", True), (f"127.0.0.1:{guarded.port}", True), ("h", False)):
+        environment = {"HANGAR_TOKEN": token, "HANGAR_TOKEN_HOST": host}
+        done = git("ls-remote", guarded.url(), check=False, **environment)
+        assert (done.returncode == 0) is gets_it
 
 
 def test_credentials_are_never_sent_in_clear_to_another_machine(work, tmp_path):
