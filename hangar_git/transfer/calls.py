@@ -28,7 +28,7 @@ from .config import ServerConfig
 from .credentials import Credentials
 from .jsonlog import log
 from .metrics import Metrics
-from .sealing import Bulk, damaged, seal, seal_of_metadata
+from .sealing import Bulk, DamagedError, seal, seal_of_metadata
 
 _T = TypeVar("_T")
 _RATE_WINDOW_S = 10.0
@@ -186,7 +186,7 @@ class Gate:
         header = call.metadata.get("authorization")
         path = call.metadata.get("hangar-repository", "")
         if call.metadata.get("hangar-seal") != seal_of_metadata(path, header):
-            raise damaged()
+            raise DamagedError
         call.repository = repository_name(path)
         users = self._authority.users()
         if header is not None:

@@ -10,20 +10,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
-from ..errors import HangarError, InvalidInputError, RemoteConnectionError
+from ..errors import (
+    HangarError,
+    InvalidInputError,
+    RemoteConnectionError,
+    RemoteProtocolError,
+    StateError,
+)
 from .address import Address
 from .credentials import Credentials, check_may_send
 from .idle import IdleWatch
-from .sealing import Bulk, seal, seal_of_metadata, unseal
-from .wireerrors import of_rpc
+from .sealing import Bulk, DamagedError, seal, seal_of_metadata, unseal
+from .wireerrors import of_transport, stated
 
 _T = TypeVar("_T")
 _Message = TypeVar("_Message", bound=Message)
+_Metadata: TypeAlias = tuple[tuple[str, str], ...]
 _SERVICE = "/hangar.v1.Hangar/"
 _MAX_MESSAGE_BYTES = 16 << 20
 _KEEPALIVE_MS = 20_000
@@ -91,14 +98,14 @@ class Connection:
         self.address = address
         self.options = options or ClientOptions.of_environment()
         header = credentials.to_header() if credentials is not None else None
-        self._metadata = [
+        self._metadata: _Metadata = (
             ("hangar-repository", address.repository),
             ("hangar-seal", seal_of_metadata(address.repository, header)),
             *([("authorization", header)] if header is not None else []),
-        ]
-        self._channel = self._open()
+        )
+        self._link = _Link(self._open())
+        self._lock = Lock()
         self._watch = IdleWatch(self.options.idle_s)
-        self._answered = False
 
     def _open(self) -> grpc.Channel:
         options = [
@@ -127,20 +134,20 @@ class Connection:
 
     def ask(self, method: str, request: Message, kind: type[_Message]) -> _Message:
         """The reply to one request, within the deadline."""
-        call = self._channel.unary_unary(_SERVICE + method, None, None)
-        try:
-            data = call(seal(request), timeout=self.options.connect_s, metadata=self._sent())
-        except grpc.RpcError as error:
-            raise self._error(error) from None
-        self._answered = True
-        return unseal(kind, data)
+        with self._borrowed() as channel:
+            call = channel.unary_unary(_SERVICE + method, None, None)
+            deadline_s = self.options.connect_s
+            data = call(seal(request), timeout=deadline_s, metadata=self._metadata)
+            if data is None:  # success without a reply: a flag was damaged
+                raise DamagedError
+            return unseal(kind, data)
 
     def stream(
         self,
         method: str,
         requests: Iterable[Message | Bulk],
         decode: Callable[[bytes], _T],
-        metadata: Iterable[tuple[str, str]] = (),
+        metadata: _Metadata = (),
         interrupt: Callable[[], None] = lambda: None,
     ) -> Generator[_T]:
         """The replies to `requests`, which another thread takes one by one.
@@ -150,39 +157,96 @@ class Connection:
         closed; `interrupt` is called first, to end a wait of theirs.
         """
         call = _Stream(requests, interrupt)
-        replies = self._channel.stream_stream(_SERVICE + method, None, None)(
-            call, metadata=self._sent(metadata)
-        )
-        call.cancel = replies.cancel
+        with self._borrowed() as channel:
+            replies = channel.stream_stream(_SERVICE + method, None, None)(
+                call, metadata=(*self._metadata, *metadata)
+            )
+            call.cancel = replies.cancel
+            try:
+                with self._watch.watching(call):
+                    for data in replies:
+                        with call.busy():
+                            yield decode(data)
+            except grpc.RpcError:
+                call.close()
+                if call.error is None:
+                    raise
+            finally:
+                call.give_up()
+                call.close()
+        if call.error is not None:
+            raise call.error
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[grpc.Channel]:
+        """The channel, for one call; errors of gRPC become ours."""
+        with self._lock:
+            link = self._link
+            if link.retired:
+                raise StateError(f"the connection to {self.address.endpoint} is closed")
+            link.calls += 1
         try:
-            with self._watch.watching(call):
-                for data in replies:
-                    self._answered = True
-                    with call.busy():
-                        yield decode(data)
-            call.close()
-            if call.error is not None:
-                raise call.error
+            yield link.channel
+            link.answered = True
         except grpc.RpcError as error:
-            call.close()
-            raise call.error or self._error(error) from None
+            raise self._error(error, link) from None
+        except (DamagedError, RemoteProtocolError):
+            self._renew(link)
+            raise
         finally:
-            call.give_up()
-            call.close()
+            with self._lock:
+                link.calls -= 1
+                if link.retired and not link.calls:
+                    link.channel.close()
 
-    def _sent(self, more: Iterable[tuple[str, str]] = ()) -> tuple[tuple[str, str], ...]:
-        return (*self._metadata, *more)
+    def _error(self, error: grpc.RpcError, link: _Link) -> HangarError:
+        ours = stated(error, self.address)
+        if ours is not None and not isinstance(ours, DamagedError):
+            link.answered = True
+            return ours
+        self._renew(link)
+        if ours is not None:
+            return ours
+        broken = of_transport(error, self.address, known=link.answered)
+        if self.address.tls and not link.answered and isinstance(broken, RemoteConnectionError):
+            return why_not_trusted(self.address, self.options) or broken
+        return broken
 
-    def _error(self, error: grpc.RpcError) -> HangarError:
-        ours = of_rpc(error, self.address, known=self._answered)
-        if self.address.tls and not self._answered and isinstance(ours, RemoteConnectionError):
-            return why_not_trusted(self.address, self.options) or ours
-        return ours
+    def _renew(self, link: _Link) -> None:
+        """Use `link` no more, for it may be damaged; calls under way on it may end."""
+        with self._lock:
+            if not link.retired:
+                link.retired = True
+                self._link = _Link(self._open(), answered=link.answered)
 
     def close(self) -> None:
         """Close the connection; calls under way end."""
         self._watch.stop()
-        self._channel.close()
+        with self._lock:
+            self._link.retired = True
+            self._link.channel.close()
+
+
+@dataclass(eq=False)
+class _Link:
+    """One TCP connection, more or less.
+
+    Parameters
+    ----------
+    channel
+        gRPC's.
+    answered
+        Whether a Hangar server has been met there.
+    calls
+        Under way.
+    retired
+        Not to be used for another call.
+    """
+
+    channel: grpc.Channel
+    answered: bool = False
+    calls: int = 0
+    retired: bool = False
 
 
 class _Stream(Iterator[bytes]):

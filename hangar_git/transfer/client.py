@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from threading import Lock
 from types import TracebackType
@@ -159,7 +160,7 @@ class GrpcStore:
             flags = np.unpackbits(bits, count=len(some), bitorder="little")
             lacking += [some[index] for index in np.flatnonzero(flags)]
         if place < len(asked):
-            raise RemoteProtocolError("the server did not answer for all digests")
+            raise self._ended_early("not all digests were answered for")
         if asked:
             with self._lock:
                 self._broken = [upload for upload in self._broken if upload not in broken]
@@ -185,15 +186,19 @@ class GrpcStore:
             The connection broke off; ask for the rest again.
         """
         limits = self._known().limits
+        wanted = list(digests)
         requests = (
             pb.DownloadRequest(digests=some, budget_bytes=None if number else budget_bytes)
-            for number, some in enumerate(join_digests(list(digests), limits.request_digests))
+            for number, some in enumerate(join_digests(wanted, limits.request_digests))
         )
-        replies = self._connection.stream("Download", requests, open_pack)
-        try:
-            yield from unpack(_within_budget(replies), limits)
-        finally:
-            replies.close()
+        left = set(wanted)
+        with closing(self._connection.stream("Download", requests, open_pack)) as replies:
+            within = _WithinBudget(replies)
+            for parcel in unpack(within, limits):
+                left.difference_update(parcel.digests)
+                yield parcel
+        if left and not within.reached:
+            raise self._ended_early(f"{len(left)} samples did not come")
 
     def receive(self, parcels: Iterable[Parcel]) -> int:
         """Send `parcels`; they are durable on the server when this returns. Gives their samples.
@@ -214,7 +219,7 @@ class GrpcStore:
         durable = samples = 0
         try:
             for reply in self._connection.stream(
-                "Upload", pack(taken, limits), opener(pb.UploadReply), [("hangar-upload", upload)]
+                "Upload", pack(taken, limits), opener(pb.UploadReply), (("hangar-upload", upload),)
             ):
                 durable, samples = reply.parcels, reply.samples
         except BaseException:
@@ -224,10 +229,12 @@ class GrpcStore:
         if durable != taken.count:
             with self._lock:
                 self._broken.append(upload)
-            raise RemoteConnectionError(
-                f"{self.address.endpoint} stored {durable} parcels of {taken.count}; try again"
-            )
+            raise self._ended_early(f"{durable} parcels of {taken.count} were stored")
         return samples
+
+    def _ended_early(self, what: str) -> RemoteConnectionError:
+        # A damaged flag can make either side believe that the other one has finished.
+        return RemoteConnectionError(f"{self.address.endpoint} ended early: {what}; try again")
 
     def close(self) -> None:
         """Close the connection."""
@@ -245,11 +252,19 @@ class GrpcStore:
         self.close()
 
 
-def _within_budget(replies: Iterator[OpenedPack]) -> Iterator[OpenedPack]:
-    for message in replies:
+class _WithinBudget(Iterator[OpenedPack]):
+    """Messages up to the one that says that the budget is reached."""
+
+    def __init__(self, replies: Iterator[OpenedPack]) -> None:
+        self._replies = replies
+        self.reached = False
+
+    def __next__(self) -> OpenedPack:
+        message = next(self._replies)
         if message.head.budget_reached:
-            return
-        yield message
+            self.reached = True
+            raise StopIteration
+        return message
 
 
 class _Counted(Iterator[Parcel]):

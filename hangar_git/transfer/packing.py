@@ -168,7 +168,9 @@ def unpack(
     Raises
     ------
     RemoteProtocolError
-        A message contradicts itself or a limit, or the last parcel is not whole.
+        A message contradicts itself or a limit.
+    RemoteConnectionError
+        The last parcel is not whole.
     """
     for head, data in packs:
         sizes = list(head.sizes)
@@ -205,7 +207,7 @@ def _gather(data: memoryview, size: int, packs: Iterator[OpenedPack]) -> bytes:
     while left:
         message = next(packs, None)
         if message is None:
-            raise RemoteProtocolError("the last parcel is not whole")
+            raise RemoteConnectionError("the stream ended in the middle of a parcel; try again")
         head, data = message
         if head.sizes or head.digest_counts or not 0 < len(data) <= left:
             raise RemoteProtocolError("a pack that does not continue the parcel before it")

@@ -27,6 +27,19 @@ _SEAL_BYTES = 9
 _DATA_TAG = pb.Pack.DATA_FIELD_NUMBER << 3 | 2  # of variable length
 
 
+class DamagedError(RemoteConnectionError):
+    """Something arrived otherwise than it was sent.
+
+    The connection is not to be used again: both sides keep tables of headers that they have seen
+    on it, and a damaged entry damages every later call.
+    """
+
+    kind = "remote-damaged"
+
+    def __init__(self, message: str = "a message was damaged on the way; try again") -> None:
+        super().__init__(message)
+
+
 class Bulk(NamedTuple):
     """A Pack that is sent.
 
@@ -79,12 +92,12 @@ def unseal(kind: type[_Message], data: bytes) -> _Message:
 
     Raises
     ------
-    RemoteConnectionError
-        The checksum is wrong: damaged on the way, and worth another try.
+    DamagedError
+        The checksum is wrong or missing: another try, on another connection, may do better.
     RemoteProtocolError
         It was never such a message.
     """
-    _check(data, kind)
+    _check(data)
     return _parse(kind, data)
 
 
@@ -95,18 +108,18 @@ def opener(kind: type[_Message]) -> Callable[[bytes], _Message]:
 
 def open_pack(data: bytes) -> OpenedPack:
     """The Pack that `seal` wrote; raises as `unseal` does."""
-    end = _check(data, pb.Pack)
+    end = _check(data)
     start, bulk_start, bulk_end = _find_data(data, end)
     head = _parse(pb.Pack, data[:start] + data[bulk_end:])
     return OpenedPack(head, memoryview(data)[bulk_start:bulk_end])
 
 
-def _check(data: bytes, kind: type[Message]) -> int:
+def _check(data: bytes) -> int:
     end = len(data) - _SEAL_BYTES
     if end < 0 or data[end] != _SEAL_TAG:
-        raise RemoteProtocolError(f"a message without seal, where {kind.__name__} was expected")
+        raise DamagedError
     if int.from_bytes(data[-8:], "little") != xxh3_64_intdigest(memoryview(data)[:end]):
-        raise damaged()
+        raise DamagedError
     return end
 
 
@@ -156,11 +169,6 @@ def _read_varint(data: bytes, place: int) -> tuple[int, int]:
         if byte < 0x80:
             return number, place + index + 1
     raise RemoteProtocolError("a malformed Pack")
-
-
-def damaged() -> RemoteConnectionError:
-    """The error for what arrived otherwise than it was sent."""
-    return RemoteConnectionError("a message was damaged on the way; try again")
 
 
 def seal_of_metadata(repository: str, authorization: str | None) -> str:

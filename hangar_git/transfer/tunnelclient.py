@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
+from ..errors import RemoteConnectionError
 from .channel import Connection
 from .proto import hangar_pb2 as pb
 from .sealing import opener
@@ -44,42 +45,49 @@ def join_git(
     HangarError
         The server refuses, or the connection broke off.
     """
-    ending_read, ending_write = os.pipe()
-    may_read_read, may_read_write = os.pipe()
+    with ExitStack() as pipes:
+        ended, end = _signal(pipes)
+        agreed, agree = _signal(pipes)
 
-    def requests() -> Iterator[pb.GitRequest]:
-        yield pb.GitRequest(service=service, protocol=protocol)
-        select.select([may_read_read, ending_read], [], [])
-        while True:
-            ready, _, _ = select.select([stdin, ending_read], [], [], _STILL_HERE_S)
-            if ending_read in ready:
-                return
-            data = os.read(stdin, _CHUNK_BYTES) if ready else b""
-            if ready and not data:
-                return
-            yield pb.GitRequest(data=data)
+        def requests() -> Iterator[pb.GitRequest]:
+            yield pb.GitRequest(service=service, protocol=protocol)
+            select.select([agreed, ended], [], [])
+            while True:
+                ready, _, _ = select.select([stdin, ended], [], [], _STILL_HERE_S)
+                if ended in ready:
+                    return
+                data = os.read(stdin, _CHUNK_BYTES) if ready else b""
+                if ready and not data:
+                    return
+                yield pb.GitRequest(data=data)
 
-    def end() -> None:
-        os.write(ending_write, b"\0")
-
-    exit_code = 1
-    try:
-        with closing(
-            connection.stream("Git", requests(), opener(pb.GitReply), interrupt=end)
-        ) as replies:
-            for reply in replies:
-                if reply.opened:
-                    opened()
-                    os.write(may_read_write, b"\0")
-                _write(stdout, reply.data)
-                _write(stderr, reply.errors)
-                if reply.HasField("exit_code"):
-                    exit_code = reply.exit_code
-                    end()
-    finally:
-        for pipe in (ending_read, ending_write, may_read_read, may_read_write):
-            os.close(pipe)
+        replies = connection.stream("Git", requests(), opener(pb.GitReply), interrupt=end)
+        exit_code: int | None = None
+        # Closed before the pipes are, which the thread that takes requests waits for.
+        for reply in pipes.enter_context(closing(replies)):
+            if reply.opened:
+                opened()
+                agree()
+            _write(stdout, reply.data)
+            _write(stderr, reply.errors)
+            if reply.HasField("exit_code"):
+                exit_code = reply.exit_code
+                end()
+    if exit_code is None:
+        raise RemoteConnectionError("the connection ended early; try again")
     return exit_code
+
+
+def _signal(pipes: ExitStack) -> tuple[int, Callable[[], None]]:
+    """A descriptor that becomes readable, and what makes it so."""
+    reading, writing = os.pipe()
+    pipes.callback(os.close, reading)
+    pipes.callback(os.close, writing)
+
+    def give() -> None:
+        os.write(writing, b"\0")
+
+    return reading, give
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -21,12 +21,14 @@ from ..errors import (
     StorageError,
 )
 from .address import Address
+from .sealing import DamagedError
 
 KIND_KEY = "hangar-kind"
 _MAX_MESSAGE = 1000
 
 _STATUS: dict[type[HangarError], grpc.StatusCode] = {
     RemoteConnectionError: grpc.StatusCode.UNAVAILABLE,
+    DamagedError: grpc.StatusCode.UNAVAILABLE,
     RemoteNotFoundError: grpc.StatusCode.NOT_FOUND,
     RemoteAuthenticationError: grpc.StatusCode.UNAUTHENTICATED,
     RemotePermissionError: grpc.StatusCode.PERMISSION_DENIED,
@@ -64,12 +66,17 @@ def abort(context: grpc.ServicerContext, error: HangarError) -> NoReturn:
     context.abort(_STATUS[known], " ".join(str(error).split())[:_MAX_MESSAGE])
 
 
-def of_rpc(error: grpc.RpcError, address: Address, *, known: bool) -> HangarError:
-    """Ours for `error`, met while talking to `address`; `known` if that has answered before."""
-    details = " ".join((error.details() or "").split())[:_MAX_MESSAGE]
+def stated(error: grpc.RpcError, address: Address) -> HangarError | None:
+    """The error that the server at `address` meant; None if `error` comes from the transport."""
     for metadatum in error.trailing_metadata() or ():
         if metadatum.key == KIND_KEY and str(metadatum.value) in _CLASSES:
-            return _CLASSES[str(metadatum.value)](f"{address.endpoint}: {details}")
+            return _CLASSES[str(metadatum.value)](f"{address.endpoint}: {_details(error)}")
+    return None
+
+
+def of_transport(error: grpc.RpcError, address: Address, *, known: bool) -> RemoteError:
+    """Ours for `error` of the connection to `address`; `known` if that has answered before."""
+    details = _details(error)
     if error.code() is grpc.StatusCode.UNIMPLEMENTED and not known:
         return RemoteProtocolError(
             f"{address.endpoint} is no Hangar server, or one of another version"
@@ -84,3 +91,7 @@ def of_rpc(error: grpc.RpcError, address: Address, *, known: bool) -> HangarErro
     return RemoteConnectionError(
         f"the connection to {address.endpoint} broke off ({details or name}); try again"
     )
+
+
+def _details(error: grpc.RpcError) -> str:
+    return " ".join((error.details() or "").split())[:_MAX_MESSAGE]

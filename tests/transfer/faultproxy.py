@@ -18,6 +18,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -27,10 +28,10 @@ _CHUNK = 1 << 16
 
 @dataclass
 class Fault:
-    """What will happen to one connection."""
+    """What will happen to one connection, after so many bytes in one direction."""
 
     kind: str = "none"
-    after: int = 0  # bytes
+    after: int = 0
     upstream: bool = True
 
 
@@ -47,6 +48,8 @@ class FaultProxy:
         A fault happens after at most so many bytes of its direction.
     stall_s
         How long a stalled connection is held before it is cut; None: until the proxy ends.
+    planned
+        Faults of the first connections, which are then not drawn.
     cut, stall, delay, throttle, corrupt
         Probabilities of each fault for a connection.
     """
@@ -58,17 +61,18 @@ class FaultProxy:
         *,
         within: int = 1 << 20,
         stall_s: float | None = 1.0,
+        planned: Iterable[Fault] = (),
         **probabilities: float,
     ) -> None:
         assert probabilities.keys() <= set(FAULTS)
         self.target = target
-        self.faults = True
         self.done: list[Fault] = []
         self.sent = {"up": 0, "down": 0}
         """Bytes that reached the server, and the client."""
         self._random = random.Random(seed)
         self._probabilities = probabilities
         self._within = within
+        self._planned = iter(planned)
         self._stall_s = stall_s
         self._stopping = threading.Event()
         self._open: set[socket.socket] = set()
@@ -89,7 +93,7 @@ class FaultProxy:
                 client.close()
                 continue
             server.settimeout(None)
-            fault = self._draw() if self.faults else Fault()
+            fault = next(self._planned, None) or self._draw()
             thread = threading.Thread(target=self._forward, args=(client, server, fault))
             thread.start()
             self._threads.append(thread)

@@ -271,7 +271,7 @@ def test_a_server_of_another_version_is_one_clear_line(foreign):
         store.hello()
     with (
         GrpcStore(foreign("hangar.v1.Hangar", "Hello", b"nonsense")) as store,
-        pytest.raises(RemoteProtocolError, match="without seal"),
+        pytest.raises(RemoteConnectionError, match="damaged on the way"),
     ):
         store.hello()
 

@@ -18,7 +18,7 @@ from hangar_git.transfer.client import GrpcStore
 from hangar_git.transfer.config import ServerLimits
 from hangar_git.transfer.copying import copy_samples
 from hangar_git.transfer.packing import PACK_BYTES
-from transfer.faultproxy import FaultProxy
+from transfer.faultproxy import Fault, FaultProxy
 from transfer.hangarserver import HangarServer
 from transfer.stores import DirectoryStore, MemoryStore, digest_of
 
@@ -84,6 +84,22 @@ def test_transfers_through_a_bad_network_end_right(server, record_property):
         f" {time.monotonic() - started:.1f} s",
     )
     assert [line for line in server.log if line["event"] == "failed"] == []
+
+
+@pytest.mark.parametrize("upstream", [True, False])
+def test_a_damaged_header_does_not_damage_the_calls_after_it(server, upstream):
+    """Both ends of a connection remember headers; one that is wrong there stays wrong."""
+    source = samples(55, 3)
+    digests = list(source.samples)
+    options = ClientOptions(connect_s=1, idle_s=1)
+    for place in range(40, 420, 12):
+        damage = Fault("corrupt", place, upstream)
+        with (
+            FaultProxy(server.port, planned=[damage]) as proxy,
+            GrpcStore(f"127.0.0.1:{proxy.port}/headers", None, options) as store,
+        ):
+            tries = until_done(partial(copy_samples, source, store, digests, attempts=1), 10)
+        assert tries <= 3, place
 
 
 def test_copy_resumes_by_itself(server):

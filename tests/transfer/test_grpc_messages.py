@@ -83,7 +83,7 @@ def test_packs_are_what_protobuf_reads_and_writes(small_messages, sent):
 def test_packs_that_make_no_sense_are_refused_or_make_sense(messages):
     try:
         got = list(unpack(map(open_pack, map(seal, messages)), LIMITS))
-    except RemoteProtocolError:
+    except (RemoteProtocolError, RemoteConnectionError):
         return
     assert sum(len(parcel.data) for parcel in got) == sum(len(m.data) for m in messages)
     assert all(1 <= len(parcel.digests) <= 5 for parcel in got)
@@ -122,7 +122,7 @@ def test_a_changed_bit_is_found(message, data):
 def test_a_parcel_that_is_cut_off_is_not_given_out():
     messages = list(pack([Parcel((bytes(32),), bytes(3 * PACK_BYTES))], MessageLimits()))
     assert len(messages) == 3
-    with pytest.raises(RemoteProtocolError, match="not whole"):
+    with pytest.raises(RemoteConnectionError, match="in the middle of a parcel"):
         list(unpack(map(open_pack, map(seal, messages[:2])), MessageLimits()))
     with pytest.raises(RemoteProtocolError, match="does not continue"):
         list(unpack(map(open_pack, map(seal, [*messages[:2], messages[0]])), MessageLimits()))
