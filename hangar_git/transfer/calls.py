@@ -189,7 +189,8 @@ class Gate:
             raise DamagedError
         call.repository = repository_name(path)
         users = self._authority.users()
-        if header is not None:
+        # A server without users asks for no credentials, and gives nobody more for having some.
+        if header is not None and self._config.users is not None:
             call.user = self._log_in(call.host, header, users)
         elif (name := _certified_name(call.context)) in users.by_name:
             call.user = name
@@ -197,9 +198,12 @@ class Gate:
         call.right = max(everyone, users.right_on(call.user, call.repository))
 
     def _log_in(self, host: str, header: str, users: Users) -> str:
-        if self._failures.is_full(host):
+        credentials = Credentials.of_header(header)
+        name = self._authority.known_name(credentials, users)
+        if name is None and self._failures.is_full(host):
             raise RemoteConnectionError("too many wrong passwords from this host; try again later")
-        name = self._authority.name_of(Credentials.of_header(header), users)
+        if name is None:
+            name = self._authority.name_by_password(credentials, users)
         if name is None:
             self._failures.add(host)
             self._metrics.refused_logins.inc()
@@ -276,19 +280,20 @@ class _Authority:
                 log("users-file-unreadable", error=True, message=str(error))
             return self._users
 
-    def name_of(self, credentials: Credentials, users: Users) -> str | None:
-        """Whose `credentials` are; None if they are wrong."""
+    def known_name(self, credentials: Credentials, users: Users) -> str | None:
+        """Whose token `credentials` are, or whose password that was found right before."""
         owner = users.owner_of(credentials.secret)
         if owner is not None and credentials.user in (None, "", owner):
             return owner
-        if credentials.user is None:
-            return None
-        text = f"{credentials.user}\0{credentials.secret}"
-        mark = hashlib.blake2b(text.encode(), key=self._key).digest()
         with self._lock:
-            if self._known.get(mark) == credentials.user and users is self._users:
-                return credentials.user
-        user = users.by_name.get(credentials.user)
+            return self._known.get(self._mark(credentials)) if users is self._users else None
+
+    def name_by_password(self, credentials: Credentials, users: Users) -> str | None:
+        """Whose password `credentials` are; None if it is wrong."""
+        name = credentials.user
+        if name is None:
+            return None
+        user = users.by_name.get(name)
         stored = user.password if user is not None else None
         with self._hashing:
             # Unknown users take as long as known ones, so that time does not tell their names.
@@ -297,7 +302,11 @@ class _Authority:
             return None
         with self._lock:
             if users is self._users:
-                self._known[mark] = credentials.user
+                self._known[self._mark(credentials)] = name
                 if len(self._known) > _MAX_REMEMBERED:
                     self._known.popitem(last=False)
-        return credentials.user
+        return name
+
+    def _mark(self, credentials: Credentials) -> bytes:
+        text = f"{credentials.user}\0{credentials.secret}"
+        return hashlib.blake2b(text.encode(), key=self._key).digest()

@@ -22,7 +22,7 @@ from ..errors import (
     RemoteProtocolError,
     StateError,
 )
-from .address import Address
+from .address import Address, is_loopback
 from .credentials import Credentials, check_may_send
 from .idle import IdleWatch
 from .sealing import Bulk, DamagedError, seal, seal_of_metadata, unseal
@@ -120,7 +120,7 @@ class Connection:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2_000),
             ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.enable_http_proxy", 0),
+            ("grpc.enable_http_proxy", int(not is_loopback(self.address.host))),
         ]
         if not self.address.tls:
             return grpc.insecure_channel(self.address.endpoint, options)

@@ -257,13 +257,17 @@ def test_a_users_file_broken_meanwhile_changes_nothing(server, file):
         rights(server, "team/x", Credentials("x", "alice"))
 
 
-def test_guessing_is_slowed_down(server):
+def test_guessing_is_slowed_down_and_who_is_known_stays_in(server):
+    assert rights(server, "team/x", Credentials("bob's secret", "bob")) == ["read"]
     with GrpcStore(server.url("team/x"), Credentials("guess", "alice")) as store:
         for _ in range(10):
             with pytest.raises(RemoteAuthenticationError):
                 store.hello()
         with pytest.raises(RemoteConnectionError, match="too many wrong passwords"):
             store.hello()
+    with pytest.raises(RemoteConnectionError, match="too many wrong passwords"):
+        rights(server, "team/x", Credentials("alice's secret", "alice"))
+    assert rights(server, "team/x", Credentials("bob's secret", "bob")) == ["read"]
 
 
 def test_no_secret_reaches_the_log(server):
@@ -291,6 +295,11 @@ def test_many_logins_at_once_are_all_answered(server):
     for thread in threads:
         thread.join(30)
     assert results == [["read"]] * 24
+
+
+def test_a_server_without_users_does_not_mind_credentials(tmp_path):
+    with HangarServer("--root", tmp_path, "--create") as open_to_all:
+        assert rights(open_to_all, "x", Credentials("any", "one")) == ["read", "write"]
 
 
 def test_credentials_do_not_leave_the_machine_in_clear():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -254,3 +255,23 @@ def test_credentials_read_back_and_are_never_printed(secret, user):
 def test_malformed_credentials_are_refused(header):
     with contextlib.suppress(RemoteAuthenticationError):
         Credentials.of_header(header)
+
+
+def test_the_generated_code_is_of_the_proto_file(tmp_path):
+    from google.protobuf import descriptor_pb2
+    from grpc_tools import protoc
+
+    source = Path(pb.__file__).parent
+    made = tmp_path / "set"
+    command = ["", f"-I{source}", f"--descriptor_set_out={made}", str(source / "hangar.proto")]
+    assert protoc.main(command) == 0
+    (of_file,) = descriptor_pb2.FileDescriptorSet.FromString(made.read_bytes()).file
+    of_code = descriptor_pb2.FileDescriptorProto.FromString(pb.DESCRIPTOR.serialized_pb)
+    assert without_json_names(of_file) == without_json_names(of_code), "run `make proto`"
+
+
+def without_json_names(file):
+    for message in file.message_type:
+        for field in message.field:
+            field.ClearField("json_name")
+    return file

@@ -85,6 +85,14 @@ def test_push_clone_and_fetch_with_plain_git(url, work, tmp_path, protocol):
     git("fsck", "--strict", cwd=clone)
 
 
+def test_the_default_repository_has_an_address_without_a_path(tmp_path, work):
+    with HangarServer("--default", tmp_path / "one.git") as server:
+        url = f"hangar://127.0.0.1:{server.port}"
+        git("push", url, "main", cwd=work)
+        git("clone", url, tmp_path / "clone")
+        assert (tmp_path / "clone" / "first").exists()
+
+
 def test_what_is_cloned_is_checked_out_whatever_the_branch_is_called(url, work, tmp_path):
     git("push", url, "main:refs/heads/trunk", cwd=work)
     git("clone", url, tmp_path / "clone")
