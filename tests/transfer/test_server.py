@@ -166,7 +166,6 @@ def test_damaged_metadata_may_be_tried_again(raw):
     assert raw.call("Hello", hello) == ("OK", "")
     assert raw.call("Hello", hello, hangar_seal="00")[0] == "UNAVAILABLE"
     assert raw.call("Hello", hello, hangar_seal="")[0] == "UNAVAILABLE"
-    assert raw.call("Hello", hello, authorization="Basic !")[0] == "UNAUTHENTICATED"
 
 
 @pytest.mark.parametrize(
