@@ -22,7 +22,7 @@ from ..errors import (
     RemoteConnectionError,
     RemotePermissionError,
 )
-from .address import repository_name
+from .serveraddress import repository_name
 from .auth import ANONYMOUS, Right, Users, hash_password, verify_password
 from .config import ServerConfig
 from .credentials import Credentials

@@ -22,7 +22,7 @@ from ..errors import (
     RemoteProtocolError,
     StateError,
 )
-from .address import Address, is_loopback
+from .serveraddress import ServerAddress, is_loopback
 from .credentials import Credentials, check_may_send
 from .idle import IdleWatch
 from .sealing import Bulk, DamagedError, seal, seal_of_metadata, unseal
@@ -89,7 +89,7 @@ class Connection:
 
     def __init__(
         self,
-        address: Address,
+        address: ServerAddress,
         credentials: Credentials | None = None,
         options: ClientOptions | None = None,
     ) -> None:
@@ -322,7 +322,7 @@ def _system_authorities() -> Path | None:
     return Path(found) if found else None
 
 
-def why_not_trusted(address: Address, options: ClientOptions) -> RemoteConnectionError | None:
+def why_not_trusted(address: ServerAddress, options: ClientOptions) -> RemoteConnectionError | None:
     """Why the certificate of the server at `address` is refused; None if it is not.
 
     gRPC often says no more than that the handshake failed.

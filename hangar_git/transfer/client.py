@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import RemoteConnectionError, RemoteProtocolError
-from .address import Address
+from .serveraddress import ServerAddress
 from .channel import ClientOptions, Connection
 from .credentials import Credentials
 from .packing import MessageLimits, join_digests, pack, unpack
@@ -74,11 +74,11 @@ class GrpcStore:
 
     def __init__(
         self,
-        address: Address | str,
+        address: ServerAddress | str,
         credentials: Credentials | None = None,
         options: ClientOptions | None = None,
     ) -> None:
-        self.address = Address.parse(address) if isinstance(address, str) else address
+        self.address = ServerAddress.parse(address) if isinstance(address, str) else address
         self._connection = Connection(self.address, credentials, options)
         self._hello: Hello | None = None
         self._broken: list[str] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InvalidInputError
-from .address import DEFAULT_PORT, is_loopback
+from .serveraddress import DEFAULT_PORT, is_loopback
 from .auth import Right
 from .packing import MIB, PACK_BYTES, MessageLimits
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import RemoteAuthenticationError
-from .address import Address, is_loopback
+from .serveraddress import ServerAddress, is_loopback
 
 TOKEN_VARIABLE = "HANGAR_TOKEN"  # noqa: S105  # its name, not a token
 TOKEN_HOST_VARIABLE = "HANGAR_TOKEN_HOST"  # noqa: S105
@@ -59,7 +59,7 @@ class Credentials:
         raise RemoteAuthenticationError("malformed credentials")
 
 
-def check_may_send(address: Address) -> None:
+def check_may_send(address: ServerAddress) -> None:
     """Refuse to send a secret to `address` in clear.
 
     Raises
@@ -75,7 +75,7 @@ def check_may_send(address: Address) -> None:
 
 
 def token_of_environment(
-    address: Address, environment: Mapping[str, str] = os.environ
+    address: ServerAddress, environment: Mapping[str, str] = os.environ
 ) -> Credentials | None:
     """The token in ``HANGAR_TOKEN``, if it is set and meant for `address`.
 
@@ -88,7 +88,7 @@ def token_of_environment(
     return Credentials(token)
 
 
-def ask_git(address: Address) -> Credentials:
+def ask_git(address: ServerAddress) -> Credentials:
     """A user and password from Git's credential helpers, which may ask the user.
 
     Raises
@@ -106,14 +106,14 @@ def ask_git(address: Address) -> Credentials:
     return Credentials(found["password"], found.get("username", ""))
 
 
-def tell_git(address: Address, credentials: Credentials, *, accepted: bool) -> None:
+def tell_git(address: ServerAddress, credentials: Credentials, *, accepted: bool) -> None:
     """Let Git's credential helpers keep what was accepted, and forget what was not."""
     action = "approve" if accepted else "reject"
     fields = f"username={credentials.user}\npassword={credentials.secret}\n"
     _git_credential(action, _describe(address) + fields)
 
 
-def _describe(address: Address) -> str:
+def _describe(address: ServerAddress) -> str:
     # The port belongs to the host, as in Git's own use.
     lines = f"protocol={address.scheme}\nhost={address.endpoint}\n"
     if address.repository:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import HangarError, RemoteAuthenticationError
-from .address import Address
+from .serveraddress import ServerAddress
 from .channel import Connection
 from .credentials import Credentials, ask_git, check_may_send, tell_git, token_of_environment
 from .tunnelclient import join_git
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("git calls this for addresses like hangar://host:50051/repository")
         return 2
     try:
-        return _serve(Address.parse(words[1]))
+        return _serve(ServerAddress.parse(words[1]))
     except HangarError as error:
         _say(f"error: {' '.join(str(error).split())}")
         return 1
@@ -41,7 +41,7 @@ def _say(text: str) -> None:
     os.write(_STDERR, f"{text}\n".encode())
 
 
-def _serve(address: Address) -> int:
+def _serve(address: ServerAddress) -> int:
     while True:
         command, _, service = _read_line().partition(" ")
         if command == "capabilities":
@@ -65,7 +65,7 @@ def _read_line() -> str:
     return line.decode()
 
 
-def _connect(address: Address, service: str) -> int:
+def _connect(address: ServerAddress, service: str) -> int:
     token = token_of_environment(address)
     if token is not None:
         return _join(address, service, token)
@@ -83,7 +83,7 @@ def _connect(address: Address, service: str) -> int:
         raise
 
 
-def _join(address: Address, service: str, credentials: Credentials | None) -> int:
+def _join(address: ServerAddress, service: str, credentials: Credentials | None) -> int:
     def opened() -> None:
         os.write(_STDOUT, b"\n")
         if credentials is not None and credentials.user is not None:

@@ -20,7 +20,7 @@ from ..errors import (
     RemoteProtocolError,
     StorageError,
 )
-from .address import Address
+from .serveraddress import ServerAddress
 from .sealing import DamagedError
 
 KIND_KEY = "hangar-kind"
@@ -66,7 +66,7 @@ def abort(context: grpc.ServicerContext, error: HangarError) -> NoReturn:
     context.abort(_STATUS[known], " ".join(str(error).split())[:_MAX_MESSAGE])
 
 
-def stated(error: grpc.RpcError, address: Address) -> HangarError | None:
+def stated(error: grpc.RpcError, address: ServerAddress) -> HangarError | None:
     """The error that the server at `address` meant; None if `error` comes from the transport."""
     for metadatum in error.trailing_metadata() or ():
         if metadatum.key == KIND_KEY and str(metadatum.value) in _CLASSES:
@@ -74,7 +74,7 @@ def stated(error: grpc.RpcError, address: Address) -> HangarError | None:
     return None
 
 
-def of_transport(error: grpc.RpcError, address: Address, *, known: bool) -> RemoteError:
+def of_transport(error: grpc.RpcError, address: ServerAddress, *, known: bool) -> RemoteError:
     """Ours for `error` of the connection to `address`; `known` if that has answered before."""
     details = _details(error)
     if error.code() is grpc.StatusCode.UNIMPLEMENTED and not known:

@@ -18,7 +18,7 @@ from hangar_git.errors import (
     RemoteProtocolError,
 )
 from hangar_git.transfer import packing
-from hangar_git.transfer.address import Address, is_loopback, repository_name
+from hangar_git.transfer.serveraddress import ServerAddress, is_loopback, repository_name
 from hangar_git.transfer.credentials import Credentials
 from hangar_git.transfer.packing import (
     PACK_BYTES,
@@ -171,25 +171,25 @@ def test_memory_is_waited_for_and_given_back():
 @given(st.text(max_size=60) | st.from_regex(r"(hangars?://)?[^/]{0,9}(:[0-9]{1,6})?/.{0,20}"))
 def test_an_address_is_refused_or_reads_back_the_same(text):
     try:
-        address = Address.parse(text)
+        address = ServerAddress.parse(text)
     except InvalidInputError as error:
         assert "\n" not in str(error)
         return
-    assert Address.parse(str(address)) == address
+    assert ServerAddress.parse(str(address)) == address
 
 
 @pytest.mark.parametrize(
     ("text", "meant"),
     [
-        ("localhost:50051", Address("localhost")),
-        ("hangar://h:1/a/b.git", Address("h", 1, "a/b")),
-        ("hangars://me@h.example/x/", Address("h.example", 50051, "x", True, "me")),
-        ("hangar://[::1]:7/x", Address("::1", 7, "x")),
-        ("h", Address("h")),
+        ("localhost:50051", ServerAddress("localhost")),
+        ("hangar://h:1/a/b.git", ServerAddress("h", 1, "a/b")),
+        ("hangars://me@h.example/x/", ServerAddress("h.example", 50051, "x", True, "me")),
+        ("hangar://[::1]:7/x", ServerAddress("::1", 7, "x")),
+        ("h", ServerAddress("h")),
     ],
 )
 def test_addresses_mean_what_they_say(text, meant):
-    assert Address.parse(text) == meant
+    assert ServerAddress.parse(text) == meant
 
 
 @pytest.mark.parametrize(
@@ -199,13 +199,13 @@ def test_addresses_mean_what_they_say(text, meant):
 )  # fmt: skip
 def test_malformed_addresses_are_refused(text):
     with pytest.raises(InvalidInputError):
-        Address.parse(text)
+        ServerAddress.parse(text)
 
 
 def test_an_address_with_a_password_is_refused_without_repeating_it():
     for text in ("hangar://me:hunter2@host/x", "hangar://me:hunter2@ho st/x"):
         with pytest.raises(InvalidInputError) as caught:
-            Address.parse(text)
+            ServerAddress.parse(text)
         assert "hunter2" not in str(caught.value)
 
 

@@ -23,7 +23,7 @@ _MAX_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ServerAddress:
     """Where a repository is served.
 
     Parameters
@@ -60,7 +60,7 @@ class Address:
         return f"{self.scheme}://{user}{self.endpoint}/{self.repository}".rstrip("/")
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str) -> ServerAddress:
         """The address that `text` writes; a bare ``host:port`` is the server's default repository.
 
         Raises
@@ -70,9 +70,9 @@ class Address:
 
         Examples
         --------
-        >>> Address.parse("hangars://data.example.org/team/digits.git")
-        Address(host='data.example.org', port=50051, repository='team/digits', tls=True, user=None)
-        >>> str(Address.parse("localhost:50051"))
+        >>> ServerAddress.parse("hangars://data.example.org/team/digits.git")
+        ServerAddress(host='data.example.org', port=50051, repository='team/digits', tls=True, user=None)
+        >>> str(ServerAddress.parse("localhost:50051"))
         'hangar://localhost:50051'
         """
         match = _URL.fullmatch(text)
