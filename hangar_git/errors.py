@@ -17,7 +17,13 @@ that Hangar 0.4 documents for the mistake, so that handlers written for it keep 
     ├── ConflictError              ValueError        .conflicts
     ├── IntegrityError             RuntimeError      .expected .actual .where
     ├── FormatError                                  unknown or malformed on-disk format
-    └── StorageError               OSError           the disk refused: full, failing
+    ├── StorageError               OSError           the disk refused: full, failing
+    └── RemoteError                ConnectionError   .retryable
+        ├── RemoteConnectionError                    unreachable, cut off, overloaded: retryable
+        ├── RemoteNotFoundError    + LookupError     no such bucket, directory, repository there
+        ├── RemoteAuthenticationError + PermissionError  who we are: missing or refused
+        ├── RemotePermissionError  + PermissionError we are known, and may not
+        └── RemoteProtocolError                      the other side speaks something else
 """
 
 from __future__ import annotations
@@ -30,6 +36,8 @@ class HangarError(Exception):
     """Base of all errors of this package."""
 
     kind = "error"
+    retryable = False
+    """Whether the same call may succeed later, with nothing changed by the user."""
 
     # KeyError and OSError would print their arguments in their own ways.
     __str__ = Exception.__str__
@@ -145,6 +153,48 @@ class StorageError(HangarError, OSError):
         ours.errno, ours.strerror = error.errno, error.strerror
         ours.filename = error.filename
         return ours
+
+
+class RemoteError(HangarError, ConnectionError):
+    """A remote could not do what was asked; what it had stored before, it still has."""
+
+    kind = "remote"
+
+    def __init__(self, message: str, *, retryable: bool | None = None) -> None:
+        super().__init__(message)
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class RemoteConnectionError(RemoteError):
+    """The remote could not be reached, or the connection was cut, timed out or refused."""
+
+    kind = "remote-connection"
+    retryable = True
+
+
+class RemoteNotFoundError(RemoteError, LookupError):
+    """The remote has no such bucket, directory or repository."""
+
+    kind = "remote-not-found"
+
+
+class RemoteAuthenticationError(RemoteError, PermissionError):
+    """No credentials, or credentials that the remote does not accept."""
+
+    kind = "remote-authentication"
+
+
+class RemotePermissionError(RemoteError, PermissionError):
+    """The remote knows who we are, and does not allow it."""
+
+    kind = "remote-permission"
+
+
+class RemoteProtocolError(RemoteError):
+    """The remote answered with something that this program does not understand."""
+
+    kind = "remote-protocol"
 
 
 def cannot_write(path: object, error: OSError) -> HangarError:

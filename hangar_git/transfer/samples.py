@@ -1,0 +1,50 @@
+"""The contract between stores of samples, here or at a remote: what is missing, give, take."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+
+class Parcel(NamedTuple):
+    """Some samples as they travel.
+
+    Parameters
+    ----------
+    digests
+        32-byte digest of each sample inside.
+    data
+        Opaque, self-describing encoded bytes: from 100 bytes to hundreds of MiB.
+    """
+
+    digests: tuple[bytes, ...]
+    data: bytes
+
+
+class SampleStore(Protocol):
+    """A place that holds samples by digest."""
+
+    def missing(self, digests: Collection[bytes]) -> list[bytes]:
+        """Those of `digests` that this store lacks."""
+        ...
+
+    def export(self, digests: Collection[bytes]) -> Iterator[Parcel]:
+        """Parcels that together hold all of `digests`; they may hold others, too.
+
+        Raises
+        ------
+        DataNotLocalError
+            One of them is not here.
+        """
+        ...
+
+    def receive(self, parcels: Iterable[Parcel]) -> int:
+        """Verify and store samples; they are durable when it returns. Gives their number.
+
+        Raises
+        ------
+        IntegrityError
+            A parcel does not hold what it says. Nothing unverified is stored; parcels before it
+            may be.
+        """
+        ...
