@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from .bucketerrors import no_credentials
 
 DEFAULT_REGION = "us-east-1"
 
+_ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-~]*)?")
 _METADATA_ADDRESS = ("169.254.169.254", 80)
 _METADATA_TIMEOUT_S = 1.0
 # What obstore finds by itself.
@@ -64,6 +66,9 @@ def s3_settings(environment: Mapping[str, str], where: str, *, anonymous: bool) 
         or DEFAULT_REGION
     }
     if endpoint:
+        # obstore panics at what is not a URL. It may hold a password, and is not shown.
+        if _ENDPOINT.fullmatch(endpoint) is None:
+            raise InvalidInputError(f"{where}: the endpoint URL (AWS_ENDPOINT_URL) is malformed")
         settings["endpoint"] = endpoint
     if anonymous:
         settings["skip_signature"] = True
@@ -154,7 +159,7 @@ def _profile(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _parse(path: Path) -> configparser.RawConfigParser:
     # No section is special: [default] must not be inherited by the others.
-    parser = configparser.RawConfigParser(default_section="\0", inline_comment_prefixes=(" #",))
+    parser = configparser.RawConfigParser(default_section="\0")
     try:
         parser.read_string(path.read_text())
     except (FileNotFoundError, NotADirectoryError):

@@ -21,11 +21,11 @@ from .objects import Objects
 from .objectstore import BucketObjects
 from .packindex import DigestArray, digest_array
 from .packs import damaged
-from .samples import Parcel
+from .samples import Parcel, SampleStore
 from .uploading import PACK_SIZE_BYTES, upload
 
 
-class BucketStore:
+class BucketStore(SampleStore):
     """A `SampleStore` of packs on plain storage. Not for use by several threads at once.
 
     BLAKE3 digests are not checked here: samples are opaque, and the store at either end checks

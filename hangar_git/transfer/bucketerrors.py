@@ -65,7 +65,6 @@ _BY_TEXT: tuple[tuple[str, type[HangarError], str], ...] = (
     ("kind: Connect", RemoteConnectionError, "it cannot be reached"),
     ("HTTP error", RemoteConnectionError, "the connection was cut"),
     ("error decoding response body", RemoteConnectionError, "the connection was cut"),
-    ("Builder", InvalidInputError, "the endpoint URL is malformed"),
 )
 
 

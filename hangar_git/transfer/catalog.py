@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -193,7 +194,7 @@ class Catalog:
         entry, where = self.packs[name], self.where(name)
         size = entry.index_size_bytes or 0
         if size > max_index_size_bytes(entry.pack_size_bytes or 0):
-            return damaged(where, "it is too long for its pack")
+            return damaged(where, f"it is too long for a pack of {entry.pack_size_bytes} bytes")
         # Twice: what is wrong may have been the line.
         failure: IntegrityError | None = None
         for _ in range(2):
@@ -232,7 +233,8 @@ class Catalog:
             temporary.write_bytes(data)
             temporary.rename(self._cache / f"{name}.idx")
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
 
     def _prune_cache(self) -> None:
         if self._cache is None:

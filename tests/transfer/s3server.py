@@ -67,16 +67,20 @@ class S3Server:
 
 
 class FaultyProxy:
-    """Forwards TCP connections to `port`, and spoils some of them.
+    """Forwards TCP connections to `port`, and spoils some of them, after some bytes.
 
     Parameters
     ----------
     port
         Where to.
+    seed
+        Of what happens; threads still race.
     cut, corrupt, stall
-        Probability that a connection is cut, that one byte of an answer is changed, that nothing
-        more comes for a while: each after a random number of bytes.
+        Probability that a connection is cut, that one bit of an answer is changed, that an answer
+        pauses, for `STALLS_S`.
     """
+
+    STALLS_S = (0.02, 0.02, 0.8)
 
     def __init__(self, port: int, seed: int, *, cut=0.0, corrupt=0.0, stall=0.0) -> None:
         self._target = port
@@ -85,9 +89,14 @@ class FaultyProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.faults = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
 
     def close(self) -> None:
+        # A listener that is only closed keeps accept() waiting.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
         self._listener.close()
 
     def _accept(self) -> None:
@@ -96,19 +105,25 @@ class FaultyProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self._target))
-            cut, corrupt, stall = (self._random.random() < odds for odds in self._odds)
+            fate = [self._random.random() < odds for odds in self._odds]
             after = int(10 ** self._random.uniform(1, 5.5))
-            for source, sink, answers in ((client, server, False), (server, client, True)):
-                threading.Thread(
-                    target=self._pump,
-                    args=(source, sink, after, cut, corrupt and answers, stall and answers),
-                    daemon=True,
-                ).start()
+            thread = threading.Thread(target=self._serve, args=(client, after, *fate))
+            thread.start()
+            self._threads.append(thread)
 
-    def _pump(self, source, sink, after: int, cut: bool, corrupt: bool, stall: bool) -> None:
+    def _serve(self, client, after: int, cut: bool, corrupt: bool, stall: bool) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._target)) as server:
+            # No transfer of a test is idle for so long.
+            client.settimeout(5)
+            server.settimeout(5)
+            asking = threading.Thread(target=self._pump, args=(client, server, after, cut))
+            asking.start()
+            self._pump(server, client, after, cut, corrupt, stall)
+            asking.join()
+
+    def _pump(self, source, sink, after: int, cut: bool, corrupt=False, stall=False) -> None:
         passed = 0
-        try:
+        with suppress(OSError):
             while data := source.recv(1 << 16):
                 if passed <= after < passed + len(data) and (cut or corrupt or stall):
                     self.faults += 1
@@ -117,13 +132,11 @@ class FaultyProxy:
                         sink.sendall(data[:at])
                         break
                     if stall:
-                        time.sleep(0.5)
+                        time.sleep(self._random.choice(self.STALLS_S))
                     if corrupt:
                         data = data[:at] + bytes([data[at] ^ 1 << after % 8]) + data[at + 1 :]
                 passed += len(data)
                 sink.sendall(data)
-        except OSError:
-            pass
         for end in (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

@@ -115,9 +115,7 @@ def test_any_text_is_an_address_or_refused(text):
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=5))
 def test_directory_of_any_printable_name_makes_the_round_trip(parts):
     path = "/" + "/".join(parts)
-    plain = path.isprintable() and not any(
-        part in ("", ".", "..") for part in path[1:].split("/")
-    )
+    plain = path.isprintable() and not any(part in ("", ".", "..") for part in path[1:].split("/"))
     address = Address("file", "", 0, path)
     if plain:
         assert parse_address(str(address)) == address
