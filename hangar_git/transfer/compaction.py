@@ -18,7 +18,7 @@ from ..errors import IntegrityError
 from .catalog import Catalog, split_digests
 from .objects import Objects
 from .packindex import PackIndex
-from .packs import parse_pack
+from .packs import damaged, parse_pack
 from .parallel import ordered_map
 from .samples import Parcel
 from .uploading import upload
@@ -71,15 +71,16 @@ def compact(
     if len(small) > 1:
         made = upload(objects, _parcels(objects, catalog, small, replaced), pack_size_bytes)
         for index in made:
+            _read_back(objects, catalog, index)
             catalog.add(index)
     else:
         replaced = _redundant(_live(catalog))
     # Only now: the new packs are there, with their indexes.
     for name in replaced:
         objects.write(f"{name}.old", [b""])
-    damaged = tuple(map(str, catalog.damaged.values()))
+    failures = tuple(map(str, catalog.damaged.values()))
     catalog.refresh()
-    return CompactionReport(len(replaced), len(made), deleted, leftovers, damaged)
+    return CompactionReport(len(replaced), len(made), deleted, leftovers, failures)
 
 
 def _live(catalog: Catalog) -> dict[str, PackIndex]:
@@ -116,6 +117,18 @@ def _parcels(
                 if not seen.issuperset(parcel.digests):
                     seen.update(parcel.digests)
                     yield parcel
+
+
+def _read_back(objects: Objects, catalog: Catalog, index: PackIndex) -> None:
+    """Refuse a pack that did not arrive as it was sent: older copies are deleted on its account."""
+    name = index.pack_id.hex()
+    data = objects.read(f"{name}.pack", 0, index.pack_size_bytes)
+    where = catalog.where(name, "pack")
+    held: set[bytes] = set()
+    for parcel in parse_pack(data or b"", index.pack_id, where):
+        held.update(parcel.digests)
+    if not held.issuperset(split_digests(index.digests)):
+        raise damaged(where, "it does not hold what its index says")
 
 
 def _redundant(packs: dict[str, PackIndex]) -> list[str]:
