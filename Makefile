@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test fmt lint type bench check clean
+.PHONY: setup demo test fmt lint type bench proto check clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,12 @@ type: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/merging.py
+	$(BIN)/python benchmarks/store.py
+
+# Python code of the protocol, which is checked in.
+proto: $(STAMP)
+	cd hangar_git/transfer/proto && PATH="$(abspath $(BIN)):$$PATH" \
+	  $(abspath $(BIN))/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. hangar.proto
 
 # What CI runs.
 check: lint type test

@@ -110,7 +110,16 @@ def images(report: Report) -> None:
             Row("2,000 images in random order, one by one", data.nbytes / one / 1e9, "GB/s", 2,
                 floor / 1e9, "memcpy")
         )  # fmt: skip
-        report.add(Row("the same in batches of 64, 1 thread", rates[1] / 1e9, "GB/s", 2, floor / 1e9, "memcpy"))
+        report.add(
+            Row(
+                "the same in batches of 64, 1 thread",
+                rates[1] / 1e9,
+                "GB/s",
+                2,
+                floor / 1e9,
+                "memcpy",
+            )
+        )
         report.add(Row("2 threads, of 1 thread", rates[2] / rates[1], "x", 1.7))
         co.close()
 
@@ -178,9 +187,7 @@ def volumes(report: Report) -> None:
 
 
 def ratio_row(report: Report, work: str, seconds: float, floor: float, gb: float) -> None:
-    report.add(
-        Row(f"{work}, of raw h5py's time", seconds / floor, "x", 1.3, more_is_better=False)
-    )
+    report.add(Row(f"{work}, of raw h5py's time", seconds / floor, "x", 1.3, more_is_better=False))
     print(f"    {gb / seconds:.2f} GB/s against {gb / floor:.2f}")
 
 

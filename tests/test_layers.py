@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "hangar_git"
-LAYERS = {"records": 1, "store": 1, "staging": 2, "api": 3, "cli": 4, "hooks": 4}
+LAYERS = {"records": 1, "store": 1, "transfer": 1, "staging": 2, "api": 3, "cli": 4, "hooks": 4}
 HOMES = {
     "pygit2": ("records/",),
     "h5py": ("store/hdf5.py", "store/lzf.py"),
@@ -15,6 +15,11 @@ HOMES = {
     "google_crc32c": ("store/sharding.py",),
     "lmdb": ("store/index.py",),
     "numcodecs": ("store/codec.py",),
+    "grpc": ("transfer/",),
+    "google": ("transfer/",),
+    "grpc_health": ("transfer/server.py",),
+    "prometheus_client": ("transfer/metrics.py",),
+    "obstore": ("transfer/objectstore.py",),
     "click": ("cli/",),
     "tqdm": ("cli/",),
     "PIL": ("cli/formats.py",),

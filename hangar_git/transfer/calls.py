@@ -22,13 +22,13 @@ from ..errors import (
     RemoteConnectionError,
     RemotePermissionError,
 )
-from .serveraddress import repository_name
 from .auth import ANONYMOUS, Right, Users, hash_password, verify_password
 from .config import ServerConfig
 from .credentials import Credentials
 from .jsonlog import log
 from .metrics import Metrics
 from .sealing import Bulk, DamagedError, seal, seal_of_metadata
+from .serveraddress import repository_name
 
 _T = TypeVar("_T")
 _RATE_WINDOW_S = 10.0

@@ -22,10 +22,10 @@ from ..errors import (
     RemoteProtocolError,
     StateError,
 )
-from .serveraddress import ServerAddress, is_loopback
 from .credentials import Credentials, check_may_send
 from .idle import IdleWatch
 from .sealing import Bulk, DamagedError, seal, seal_of_metadata, unseal
+from .serveraddress import ServerAddress, is_loopback
 from .wireerrors import of_transport, stated
 
 _T = TypeVar("_T")

@@ -15,13 +15,13 @@ import numpy as np
 
 from .. import __version__
 from ..errors import RemoteConnectionError, RemoteProtocolError
-from .serveraddress import ServerAddress
 from .channel import ClientOptions, Connection
 from .credentials import Credentials
 from .packing import MessageLimits, join_digests, pack, unpack
 from .proto import hangar_pb2 as pb
 from .samples import Parcel
 from .sealing import OpenedPack, open_pack, opener
+from .serveraddress import ServerAddress
 
 PROTOCOL = 1
 

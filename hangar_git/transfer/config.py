@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InvalidInputError
-from .serveraddress import DEFAULT_PORT, is_loopback
 from .auth import Right
 from .packing import MIB, PACK_BYTES, MessageLimits
+from .serveraddress import DEFAULT_PORT, is_loopback
 
 
 @dataclass(frozen=True, slots=True)

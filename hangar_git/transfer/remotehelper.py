@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import HangarError, RemoteAuthenticationError
-from .serveraddress import ServerAddress
 from .channel import Connection
 from .credentials import Credentials, ask_git, check_may_send, tell_git, token_of_environment
+from .serveraddress import ServerAddress
 from .tunnelclient import join_git
 
 _SERVICES = {"git-upload-pack": "upload-pack", "git-receive-pack": "receive-pack"}

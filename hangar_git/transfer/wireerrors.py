@@ -20,8 +20,8 @@ from ..errors import (
     RemoteProtocolError,
     StorageError,
 )
-from .serveraddress import ServerAddress
 from .sealing import DamagedError
+from .serveraddress import ServerAddress
 
 KIND_KEY = "hangar-kind"
 _MAX_MESSAGE = 1000

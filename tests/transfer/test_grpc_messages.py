@@ -18,7 +18,6 @@ from hangar_git.errors import (
     RemoteProtocolError,
 )
 from hangar_git.transfer import packing
-from hangar_git.transfer.serveraddress import ServerAddress, is_loopback, repository_name
 from hangar_git.transfer.credentials import Credentials
 from hangar_git.transfer.packing import (
     PACK_BYTES,
@@ -32,6 +31,7 @@ from hangar_git.transfer.packing import (
 from hangar_git.transfer.proto import hangar_pb2 as pb
 from hangar_git.transfer.samples import Parcel
 from hangar_git.transfer.sealing import open_pack, seal, unseal
+from hangar_git.transfer.serveraddress import ServerAddress, is_loopback, repository_name
 
 LIMITS = MessageLimits(parcel_bytes=1 << 20, parcel_digests=5, request_digests=7)
 MESSAGES = [
