@@ -70,8 +70,8 @@ class ServerAddress:
 
         Examples
         --------
-        >>> ServerAddress.parse("hangars://data.example.org/team/digits.git")
-        ServerAddress(host='data.example.org', port=50051, repository='team/digits', tls=True, user=None)
+        >>> ServerAddress.parse("hangars://data.example.org/team/digits.git").repository
+        'team/digits'
         >>> str(ServerAddress.parse("localhost:50051"))
         'hangar://localhost:50051'
         """
