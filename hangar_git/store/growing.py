@@ -133,9 +133,8 @@ class FixedGroup(GrowingGroup):
         super().__init__(codec)
         self._shape = schema.shape
         size = schema.dtype.itemsize * element_count(schema.shape)
-        # LZF does not tell how long a chunk is, and `10` has no chunks: one sample each.
-        alone = storage.backend.code == "10" or (codec.codec is not None and codec.codec.needs_size)
-        self._per_chunk = 1 if alone else max(1, _CHUNK_BYTES // size)
+        alone = storage.backend.code == "10"  # which has no chunks
+        self._per_chunk = 1 if alone else samples_per_chunk(size, codec.codec)
         self._open: list[bytes] = []
 
     def _pack(self, data: bytes, shape: tuple[int, ...]) -> None:  # noqa: ARG002
@@ -156,6 +155,13 @@ class FixedGroup(GrowingGroup):
             last += bytes(len(self._open[0]) * (per_chunk - len(self._open)))
         chunks = self._chunks(last if self._open else None)
         return Group(self._shape, per_chunk, chunks, list(self._digests), list(self._checksums))
+
+
+def samples_per_chunk(size_bytes: int, codec: Codec | None) -> int:
+    """How many samples of one shape share a chunk; LZF does not tell how long a chunk is."""
+    if codec is not None and codec.needs_size:
+        return 1
+    return max(1, _CHUNK_BYTES // size_bytes)
 
 
 class ShardedGroup(GrowingGroup):
