@@ -172,7 +172,7 @@ def volumes(report: Report) -> None:
     base = np.cumsum(rng.normal(size=(21, 128, 256, 256)).astype("f4"), axis=1)
     data = np.round(base[:20], 1)
     shape, chunks = data.shape[1:], (8, 128, 256)
-    codec = hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=1)
+    codec = hdf5plugin.Blosc(cname="lz4", clevel=9, shuffle=1)  # as ours
     slab = slice(48, 64)
     with scratch() as directory:
 
