@@ -211,9 +211,16 @@ def _numcodecs(complib: str) -> Any:
 
 
 def _inflate(data: bytes, out: Any = None) -> Any:
-    decoded = zlib.decompress(data, 47)  # of either framing
-    if out is not None:
-        memoryview(out).cast("B")[:] = decoded
+    inflater = zlib.decompressobj(47)  # of either framing
+    if out is None:
+        decoded = inflater.decompress(data)
+    else:
+        target = memoryview(out).cast("B")
+        # No more than is expected, so that a few bytes cannot fill the memory.
+        decoded = inflater.decompress(data, target.nbytes + 1)
+        target[:] = decoded
+    if not inflater.eof:
+        raise ValueError("the stream is cut off, or longer than it should be")
     return decoded
 
 

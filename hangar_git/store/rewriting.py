@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..digest import Digest
@@ -15,10 +15,12 @@ from ..schema import Schema
 from .backends import Storage, parse_backend_opts
 from .checking import ScannedContainer
 from .codec import Codec
-from .container import ContainerSpec
+from .container import ContainerSpec, Group, StoredGroup
 from .index import ContainerRow
 from .store import FLUSH_BYTES, Store
 from .writing import SampleWriter
+
+Made: TypeAlias = tuple[ContainerRow, list[StoredGroup]]
 
 _BATCH_BYTES = 256 << 20
 """Containers are rewritten by this much: the space that is needed beside them."""
@@ -101,7 +103,7 @@ def _rewrite_batch(
     target: Target,
     done: Rewritten,
 ) -> None:
-    gathered = _Gathering(store)
+    gathered = Gathering(store)
     gone: set[Digest] = set()
     for container in containers:
         done.containers_before += 1
@@ -126,17 +128,18 @@ def _rewrite_batch(
     store.replace_containers([container.path.name for container in containers], made, gone)
 
 
-class _Gathering:
+class Gathering:
     """Takes in samples of several schemas; makes containers of them, which are not indexed yet."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._writers: dict[str, SampleWriter] = {}
         self._pending: dict[Digest, bytes] = {}
-        self._made: list[tuple[ContainerRow, list]] = []  # type: ignore[type-arg]
+        self._made: list[Made] = []
         self._seen: set[Digest] = set()
 
-    def put(self, schema: Schema, digest: Digest, array: NDArray[np.generic]) -> None:
+    def put(self, schema: Schema, digest: Digest, array: NDArray[Any]) -> None:
+        """Take in one sample; IntegrityError if it is not what its digest names."""
         if digest in self._seen:
             return
         self._seen.add(digest)
@@ -157,9 +160,17 @@ class _Gathering:
         writer.discard()
         self._pending.clear()
 
-    def finish(self) -> list:  # type: ignore[type-arg]
-        for writer in self._writers.values():
-            self._made += [self._store.make_container(*part) for part in writer.take()]
+    def take(self) -> list[tuple[ContainerSpec, list[Group]]]:
+        """What was taken in since and is in no container, ready to be built; start over."""
+        parts = [part for writer in self._writers.values() for part in writer.take()]
+        self._writers.clear()
+        self._pending.clear()
+        self._seen.clear()
+        return parts
+
+    def finish(self) -> list[Made]:
+        """Make containers of everything; all that were made."""
+        self._made += [self._store.make_container(*part) for part in self.take()]
         return self._made
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -236,6 +236,15 @@ class Store:
             raise StorageError.of(error, f"writing container {final}") from error
         failpoint("store.container-renamed")
         return ContainerRow(name, spec), stored[1]
+
+    def take_in(self, parts: Iterable[tuple[ContainerSpec, list[Group]]]) -> None:
+        """Make containers of samples that came encoded, and index them; durable when it returns.
+
+        Others may write and read meanwhile, in this process or another.
+        """
+        assert self._index is not None
+        with self._lock.shared():
+            self._index.add([self.make_container(spec, groups) for spec, groups in parts])
 
     def replace_containers(
         self,

@@ -1,0 +1,356 @@
+"""The samples of one clone, as a store that transfers read from and write to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from io import FileIO
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+from ..digest import Digest
+from ..durable import make_directory
+from ..errors import DataNotLocalError, IntegrityError, cannot_write
+from ..staging.layout import Layout
+from ..store.backends import BACKENDS
+from ..store.checking import ScannedContainer, scanned
+from ..store.chunks import EncodedChunk, chunk_size_bytes
+from ..store.container import ContainerSpec, Group, PagedGroup, StoredGroup, element_count
+from ..store.growing import samples_per_chunk
+from ..store.index import LOCATOR
+from ..store.rewriting import Gathering, Target
+from ..store.store import FLUSH_BYTES, Store
+from ..transfer.samples import Parcel
+
+_Located: TypeAlias = tuple[Digest, bytes]
+
+_JOINED_BYTES = 64 << 10
+"""Samples that are not encoded travel together up to this size."""
+_WORTH_WHOLE = 0.5
+"""A chunk travels as it is if at least this part of its samples is wanted."""
+
+
+class LocalSamples:
+    """A `SampleStore` over the containers below `root`.
+
+    Safe to use from several threads and processes, with readers and a writer at work.
+
+    Parameters
+    ----------
+    root
+        ``<git common dir>/hangar``; made when first needed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock = Lock()
+        self._opened: Store | None = None
+        self._scanned: dict[str, _Exporter] = {}
+
+    @property
+    def _store(self) -> Store:
+        with self._lock:
+            if self._opened is None:
+                try:
+                    Layout(self._root).create()
+                    for name in ("containers", "tmp", "index"):
+                        make_directory(self._root / name)
+                except OSError as error:
+                    raise cannot_write(self._root, error) from error
+                Layout(self._root).check_format()
+                self._opened = Store(self._root, writable=False)
+            return self._opened
+
+    def missing(self, digests: Collection[Digest]) -> list[Digest]:
+        """Those of `digests` that are not here, in order."""
+        return self._store.missing(digests)
+
+    def sizes(self, digests: Collection[Digest]) -> dict[Digest, int]:
+        """Encoded bytes of those of `digests` that are here: of what a transfer would move.
+
+        Samples that share a chunk have a part of it each, as if all were moved.
+        """
+        sizes: dict[Digest, int] = {}
+        for exporter, wanted in self._by_container(digests, allow_missing=True):
+            sizes.update(exporter.sizes(wanted))
+        return sizes
+
+    def export(self, digests: Collection[Digest]) -> Iterator[Parcel]:
+        """Parcels that together hold all of `digests`, read in the order of the files.
+
+        Raises
+        ------
+        DataNotLocalError
+            One of them is not here; before anything is given.
+        """
+        for exporter, wanted in self._by_container(digests):
+            for chunk in exporter.chunks(wanted):
+                yield Parcel(chunk.digests, chunk.to_bytes())
+
+    def _by_container(
+        self, digests: Collection[Digest], *, allow_missing: bool = False
+    ) -> list[tuple[_Exporter, list[_Located]]]:
+        index = self._store.index
+        assert index is not None
+        found = index.find(sorted(set(digests)))
+        if not allow_missing and len(found) < len(set(digests)):
+            lost = next(digest for digest in digests if digest not in found)
+            raise DataNotLocalError(f"data of digest {lost.hex()} is not on this machine")
+        wanted: defaultdict[int, list[_Located]] = defaultdict(list)
+        for digest, locator in found.items():
+            wanted[LOCATOR.unpack(locator)[1]].append((digest, locator))
+        names = index.names()
+        return [(self._exporter(names[number]), rows) for number, rows in sorted(wanted.items())]
+
+    def _exporter(self, name: str) -> _Exporter:
+        exporter = self._scanned.get(name)
+        if exporter is None:
+            exporter = self._scanned[name] = _Exporter(scanned(self._store.containers / name))
+        return exporter
+
+    def receive(self, parcels: Iterable[Parcel]) -> int:
+        """Verify and store samples; they are durable when it returns. Gives their number.
+
+        If `parcels` raises, what came before is stored.
+
+        Raises
+        ------
+        IntegrityError
+            A parcel does not hold what it says. What came before it is stored.
+        StorageError
+            The disk refused.
+        """
+        receiver = _Receiver(self._store)
+        try:
+            for parcel in parcels:
+                receiver.take(parcel)
+        finally:
+            receiver.flush()
+        return receiver.count
+
+
+class _Exporter:
+    """Reads encoded chunks of one container."""
+
+    def __init__(self, container: ScannedContainer) -> None:
+        self._container = container
+        self._spec = container.spec
+        self._joins = container.spec.codec.complib == "none" and container.spec.chunks is None
+        self._groups = [(group, *_by_chunk(group)) for group in container.groups]
+
+    def sizes(self, wanted: Sequence[_Located]) -> dict[Digest, int]:
+        found = {}
+        for digest, group, row in self._rows(wanted):
+            chunk = int(group.chunks[row])
+            _, _, firsts = next(g for g in self._groups if g[0] is group)
+            found[digest] = int(group.lengths[chunk]) // int(firsts[chunk + 1] - firsts[chunk])
+        return found
+
+    def _rows(self, wanted: Sequence[_Located]) -> Iterator[tuple[Digest, StoredGroup, int]]:
+        """Group of each wanted sample, and its row there."""
+        for digest, locator in sorted(wanted, key=lambda row: LOCATOR.unpack(row[1])[3]):
+            _, _, _, place, _ = LOCATOR.unpack(locator)
+            group, order, firsts, chunk = self._chunk_at(place >> 16)
+            rows = order[firsts[chunk] : firsts[chunk + 1]]
+            row = next((int(r) for r in rows if group.digests[r].tobytes() == digest), None)
+            if row is None:
+                raise IntegrityError(f"index: sample {digest.hex()} is not where it says")
+            yield digest, group, row
+
+    def _chunk_at(self, offset: int) -> tuple[StoredGroup, NDArray[Any], NDArray[Any], int]:
+        for group, order, firsts in self._groups:
+            chunk = int(np.searchsorted(group.offsets, np.uint64(offset)))
+            if chunk < len(group.offsets) and int(group.offsets[chunk]) == offset:
+                return group, order, firsts, chunk
+        raise IntegrityError(f"index: no chunk at byte {offset} of {self._container.path}")
+
+    def chunks(self, wanted: Sequence[_Located]) -> Iterator[EncodedChunk]:
+        """Chunks that together hold the samples."""
+        with self._container.path.open("rb", buffering=0) as file:
+            if self._joins:
+                yield from self._joined(file, wanted)
+                return
+            needed: dict[int, set[Digest]] = {}
+            for digest, locator in wanted:
+                needed.setdefault(LOCATOR.unpack(locator)[3] >> 16, set()).add(digest)
+            for offset in sorted(needed):
+                yield self._chunk(file, offset, needed[offset])
+
+    def _chunk(self, file: FileIO, offset: int, wanted: set[Digest]) -> EncodedChunk:
+        group, order, firsts, number = self._chunk_at(offset)
+        rows = order[firsts[number] : firsts[number + 1]]
+        digests = tuple(group.digests[row].tobytes() for row in rows)
+        shapes = tuple(tuple(shape) for shape in group.shapes[rows].tolist())
+        places = tuple(group.places[rows].tolist())
+        itemsize = self._spec.dtype.itemsize
+        end = max(
+            place + element_count(shape) * itemsize
+            for place, shape in zip(places, shapes, strict=True)
+        )
+        size = chunk_size_bytes(self._spec, shapes, end)
+        if not BACKENDS[self._spec.backend].paged and len(firsts) == number + 2 > 2:
+            size = samples_per_chunk_bytes(group, firsts, itemsize)
+        file.seek(offset)
+        whole = EncodedChunk(self._spec, digests, shapes, places, size,
+                             file.read(int(group.lengths[number])))  # fmt: skip
+        if len(wanted) >= _WORTH_WHOLE * len(digests):
+            return whole
+        return _part_of(whole, wanted)
+
+    def _joined(self, file: FileIO, wanted: Sequence[_Located]) -> Iterator[EncodedChunk]:
+        """Samples that are not encoded, several together where they are small."""
+        itemsize = self._spec.dtype.itemsize
+        parts: list[tuple[Digest, tuple[int, ...], bytes]] = []
+        size = 0
+        for digest, group, row in self._rows(wanted):
+            shape = tuple(group.shapes[row].tolist())
+            length = element_count(shape) * itemsize
+            if parts and size + length > _JOINED_BYTES:
+                yield self._join(parts)
+                parts, size = [], 0
+            file.seek(int(group.offsets[int(group.chunks[row])]) + int(group.places[row]))
+            parts.append((digest, shape, file.read(length)))
+            size += length
+        if parts:
+            yield self._join(parts)
+
+    def _join(self, parts: list[tuple[Digest, tuple[int, ...], bytes]]) -> EncodedChunk:
+        places, at = [], 0
+        for _, _, data in parts:
+            places.append(at)
+            at += len(data)
+        return EncodedChunk(
+            self._spec, tuple(d for d, _, _ in parts), tuple(s for _, s, _ in parts),
+            tuple(places), at, b"".join(data for _, _, data in parts),
+        )  # fmt: skip
+
+
+def _by_chunk(group: StoredGroup) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Rows in the order of their chunks, and where each chunk's rows begin among them."""
+    order = np.argsort(group.chunks, kind="stable")
+    return order, np.searchsorted(group.chunks[order], np.arange(len(group.offsets) + 1))
+
+
+def samples_per_chunk_bytes(group: StoredGroup, firsts: NDArray[Any], itemsize: int) -> int:
+    """Decoded size of a group's last chunk, which is padded to be as large as the first."""
+    size = int(element_count(group.shapes[0].tolist())) * itemsize
+    return int(firsts[1] - firsts[0]) * size
+
+
+def _part_of(whole: EncodedChunk, wanted: set[Digest]) -> EncodedChunk:
+    """The wanted samples of a chunk alone, encoded anew."""
+    decoded = whole.decoded()
+    numbers = [i for i, digest in enumerate(whole.digests) if digest in wanted]
+    payloads = [whole.payload(decoded, number) for number in numbers]
+    places = np.cumsum([0, *map(len, payloads)])[:-1].tolist()
+    data = b"".join(payloads)
+    encode = whole.spec.codec.encoder(whole.spec.dtype.itemsize)
+    return EncodedChunk(
+        whole.spec,
+        tuple(whole.digests[number] for number in numbers),
+        tuple(whole.shapes[number] for number in numbers),
+        tuple(places),
+        len(data),
+        encode(data),
+    )
+
+
+class _Receiver:
+    """Collects chunks that came, and makes containers of them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._groups: dict[tuple[str, str], tuple[ContainerSpec, Group]] = {}
+        self._others = Gathering(store)
+        self._seen: set[Digest] = set()
+        self._held_bytes = 0
+        self.count = 0
+
+    def take(self, parcel: Parcel) -> None:
+        """Verify one parcel, and keep it for the next containers."""
+        chunk = EncodedChunk.parse(parcel.data)
+        if chunk.digests != tuple(parcel.digests):
+            raise IntegrityError("a parcel that holds other samples than it says")
+        decoded = chunk.verified()
+        new = [d for d in self._store.missing(chunk.digests) if d not in self._seen]
+        self.count += len(chunk.digests)
+        if not new:
+            return
+        self._seen.update(new)
+        if _is_standard(chunk) and len(new) == len(chunk.digests):
+            self._keep(chunk, decoded)
+        else:
+            wanted = set(new)
+            for number, digest in enumerate(chunk.digests):
+                if digest in wanted:
+                    schema = Target().schema(chunk.spec, chunk.shapes[number])
+                    payload = np.frombuffer(chunk.payload(decoded, number), chunk.spec.dtype)
+                    self._others.put(schema, digest, payload.reshape(chunk.shapes[number]))
+        self._held_bytes += chunk.size_bytes
+        if self._held_bytes > FLUSH_BYTES:
+            self.flush()
+
+    def _keep(self, chunk: EncodedChunk, decoded: bytes | memoryview) -> None:
+        """Take a chunk in as it is."""
+        spec, itemsize = chunk.spec, chunk.spec.dtype.itemsize
+        paged = BACKENDS[spec.backend].paged
+        if paged:
+            shape: tuple[int, ...] = (chunk.size_bytes // itemsize,)
+        else:
+            shape = chunk.shapes[0]
+        key = spec.to_json(), f"{shape} {0 if paged else len(chunk.digests)}"
+        if key not in self._groups:
+            group = PagedGroup(shape, 1) if paged else Group(shape, len(chunk.digests))
+            self._groups[key] = spec, group
+        group = self._groups[key][1]
+        if isinstance(group, PagedGroup):
+            before = len(group.chunks) * shape[0]
+            group.starts += [before + place // itemsize for place in chunk.places]
+            group.shapes += chunk.shapes
+        group.chunks.append(chunk.data)
+        group.digests += chunk.digests
+        view = memoryview(decoded)
+        group.checksums += [
+            xxh3_64_intdigest(view[place : place + size])
+            for place, size in zip(chunk.places, chunk.sizes_bytes(), strict=True)
+        ]
+
+    def flush(self) -> None:
+        """Make containers of all that was taken."""
+        by_spec: defaultdict[str, list[tuple[ContainerSpec, list[Group]]]] = defaultdict(list)
+        for spec, group in self._groups.values():
+            backend = BACKENDS[spec.backend]
+            held = by_spec[spec.to_json()]
+            if held and (backend.paged or backend.sharded):
+                held[0][1].append(group)
+            else:
+                held.append((spec, [group]))
+        parts = [part for held in by_spec.values() for part in held] + self._others.take()
+        self._groups.clear()
+        self._seen.clear()
+        self._held_bytes = 0
+        if parts:
+            self._store.take_in(parts)
+            self._store.close()
+
+
+def _is_standard(chunk: EncodedChunk) -> bool:
+    """Whether a chunk is as our own writers make them, and can be stored as it is."""
+    spec, itemsize = chunk.spec, chunk.spec.dtype.itemsize
+    if spec.chunks is not None:
+        return True
+    if spec.codec.complib == "none":
+        return False
+    if BACKENDS[spec.backend].paged:
+        aligned = all(place % itemsize == 0 for place in chunk.places)
+        return aligned and chunk.size_bytes == chunk_size_bytes(spec, chunk.shapes, 0)
+    size = element_count(chunk.shapes[0]) * itemsize
+    count = samples_per_chunk(size, spec.codec)
+    in_order = all(place == i * size for i, place in enumerate(chunk.places))
+    same = all(shape == chunk.shapes[0] for shape in chunk.shapes)
+    return same and in_order and len(chunk.digests) == count and chunk.size_bytes == count * size
