@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 from repositories import make_repository
-from transfer.conftest import s3, s3_process
 
 from .remoteplaces import Server, add, cloned, samples
-
-__all__ = ["s3", "s3_process"]
 
 
 @pytest.fixture
