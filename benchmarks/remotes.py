@@ -61,7 +61,7 @@ def main() -> None:
         repo = filled(directory / "repo", digits)
         path, clone = Path(repo.path), directory / "clone"
         branch = repo.list_branches()[0]
-        raw = best(lambda: digits.tobytes())
+        raw = best(digits.tobytes)
         repo.remote.add("origin", server.address)
         row(report, "push 50,000 digits", hangar("push", "origin", branch, cwd=path), 2.0)
         changes = []
@@ -74,10 +74,22 @@ def main() -> None:
         row(report, "push after one change", min(changes), 0.25)
         identity = ("--name", "Bench", "--email", "bench@example.org")
         clone.mkdir()
-        row(report, "clone of 50,000 records", hangar("clone", server.address, *identity, cwd=clone), 0.5)
+        row(
+            report,
+            "clone of 50,000 records",
+            hangar("clone", server.address, *identity, cwd=clone),
+            0.5,
+        )
         streaming(report, Repository(clone), len(digits))
-        row(report, "fetch-data of 50,000 digits", hangar("fetch-data", "origin", branch, cwd=clone), 2.0)
-        row(report, "fetch-data of nothing", hangar("fetch-data", "origin", branch, cwd=clone), None)
+        row(
+            report,
+            "fetch-data of 50,000 digits",
+            hangar("fetch-data", "origin", branch, cwd=clone),
+            2.0,
+        )
+        row(
+            report, "fetch-data of nothing", hangar("fetch-data", "origin", branch, cwd=clone), None
+        )
         bare = best(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))
         print(f"    python starts in {bare:.3f} s; the digits are copied in {raw:.3f} s")
     report.print()
