@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import workloads
@@ -46,7 +47,7 @@ class Server:
         line = self.process.stdout.readline()
         self.address = "localhost:" + line.split(":")[1].split(";")[0]
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
