@@ -22,6 +22,7 @@ from .importing import import_
 from .init import init
 from .maintenance import du, fsck, gc, repack
 from .merge import merge, resolve, revert
+from .server import server_command, users
 from .staging import lock, reset, status
 from .tracing import blame, restore
 
@@ -41,7 +42,7 @@ def cli() -> None:
 for command in (
     init, arrayset, import_, status, commit, checkout, branch, log, summary, export, reset, lock,
     diff, merge, resolve, revert, restore, blame, fsck, gc, repack, du, install, uninstall, sync,
-    hook,
+    hook, server_command(), users,
 ):  # fmt: skip
     cli.add_command(command)
 

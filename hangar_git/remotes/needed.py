@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -19,6 +19,7 @@ _ARRAYSETS = f"{HANGAR_DIR}/arraysets"
 _PATH = re.compile(rf"{re.escape(_ARRAYSETS)}/([^/]+)/records/.+".encode(), re.DOTALL)
 _RECORD = re.compile(rb"^[0-9a-f]{8}\t([^\t\n]+)\t([0-9a-f]{64})(?=[\t\n])", re.MULTILINE)
 _BLOB_MODE = b"100"
+_COMMITS_AT_ONCE = 1000
 
 
 class _Changed(NamedTuple):
@@ -38,8 +39,29 @@ def needed_digests(
 ) -> NeededDigests:
     """Samples that history up to `new` names, and history up to `known` need not have named.
 
+    Parameters
+    ----------
+    git, new, known, objects
+        As for `needed_by_file`, and raises what that raises.
+    """
+    found: NeededDigests = {}
+    for arrayset, keys in needed_by_file(git, new, known, objects=objects):
+        for digest, key in keys.items():
+            found.setdefault(digest, (arrayset, key))
+    return found
+
+
+def needed_by_file(
+    git: GitRepository,
+    new: Sequence[Oid],
+    known: Sequence[Oid],
+    *,
+    objects: Path | None = None,
+) -> Iterator[tuple[str, dict[Digest, str]]]:
+    """Arrayset and digest -> key of what `needed_digests` gives, record file by record file.
+
     Costs what the commits in between changed: of a record file that differs from its parents'
-    versions, the records that none of these has.
+    versions, the records that none of these has. The same digest may come more than once.
 
     Parameters
     ----------
@@ -60,11 +82,13 @@ def needed_digests(
     FormatError
         A record file is missing.
     """
+    # What is sent is what stands in the objects, whatever this clone shows in their place.
+    environment = {"GIT_NO_REPLACE_OBJECTS": "1"}
     if objects is not None:
         git.pygit2.odb.add_disk_alternate(str(objects))
-    found: NeededDigests = {}
+        environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = _alternates(objects)
     seen: set[tuple[bytes, tuple[bytes, ...]]] = set()
-    for changed in _changed_files(git, new, known, objects):
+    for changed in _changed_files(git, new, known, environment):
         if (changed.oid, changed.former) in seen:
             continue  # the same change, picked onto another branch
         seen.add((changed.oid, changed.former))
@@ -72,36 +96,36 @@ def needed_digests(
         for former in changed.former:
             for digest in _records(git, former):
                 records.pop(digest, None)
-        for digest, key in records.items():
-            found.setdefault(bytes.fromhex(digest.decode()), (changed.arrayset, key.decode()))
-    return found
+        if records:
+            fromhex = bytes.fromhex
+            yield (
+                changed.arrayset,
+                {fromhex(digest.decode()): key.decode() for digest, key in records.items()},
+            )
 
 
 def _changed_files(
-    git: GitRepository, new: Sequence[Oid], known: Sequence[Oid], objects: Path | None
+    git: GitRepository, new: Sequence[Oid], known: Sequence[Oid], environment: Mapping[str, str]
 ) -> Iterator[_Changed]:
-    # What is sent is what stands in the objects, whatever this clone shows in their place.
-    environment = {"GIT_NO_REPLACE_OBJECTS": "1"}
-    if objects is not None:
-        environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = _alternates(objects)
     here = [oid for oid in known if git.has(oid)]
     revisions = "".join([*(f"{oid}\n" for oid in new), *(f"^{oid}\n" for oid in here)]).encode()
-    commits = run_git(
+    listed = run_git(
         "rev-list", "--stdin", git_dir=git.common_dir, stdin=revisions, environment=environment
     ).stdout
-    if not commits:
-        return
-    # Combined: of a merge, only files that differ from those of all its parents. Renames would
-    # put another file in the place of the parent's version.
-    listed = run_git(
-        "diff-tree", "--stdin", "-z", "-r", "-c", "--root", "--raw", "--no-abbrev", "--no-renames",
-        "--diff-filter=d", "--no-commit-id", "--", _ARRAYSETS,
-        git_dir=git.common_dir, stdin=commits, environment=environment,
-    ).stdout  # fmt: skip
-    fields = iter(listed.split(b"\0"))
-    for field in fields:
-        if field.startswith(b":"):
-            yield from _parsed(field, next(fields))
+    commits = listed.splitlines(keepends=True)
+    for start in range(0, len(commits), _COMMITS_AT_ONCE):
+        # Combined: of a merge, only files that differ from those of all its parents. Renames
+        # would put another file in the place of the parent's version.
+        changes = run_git(
+            "diff-tree", "--stdin", "-z", "-r", "-c", "--root", "--raw", "--no-abbrev",
+            "--no-renames", "--no-commit-id", "--", _ARRAYSETS,
+            git_dir=git.common_dir, environment=environment,
+            stdin=b"".join(commits[start : start + _COMMITS_AT_ONCE]),
+        ).stdout  # fmt: skip
+        fields = iter(changes.split(b"\0"))
+        for field in fields:
+            if field.startswith(b":"):
+                yield from _parsed(field, next(fields))
 
 
 def _alternates(objects: Path) -> str:
