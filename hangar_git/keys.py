@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -53,6 +54,12 @@ def sample_key(name: object) -> SimpleKey:
         f"sample name {name!r} is not valid: a str of 1 to 255 ASCII letters, digits, '.', '_' or"
         f" '-', or an int of 0 to 2**63 - 1"
     )
+
+
+def sample_keys(names: Iterable[object]) -> list[SampleKey]:
+    """`sample_key` of many names."""
+    limit = MAX_INT_KEY
+    return [n if type(n) is int and 0 <= n <= limit else sample_key(n) for n in names]
 
 
 def nested_key(outer: object, inner: object) -> NestedKey:

@@ -7,7 +7,7 @@ both sides of a merge conflict. Normative text: docs/format.md, "Schema".
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -194,6 +194,22 @@ class Schema:
                 f" pass numpy.ascontiguousarray(data)"
             )
         return data
+
+    def accept_all(
+        self, data: Sequence[object] | NDArray[Any], arrayset: str, samples: Sequence[object]
+    ) -> list[NDArray[Any]]:
+        """`accept` of many samples: a list of them, or an array stacked along its first axis."""
+        if (
+            type(data) is np.ndarray
+            and data.dtype == self.dtype
+            and data.shape[1:] == self.shape
+            and data.flags.c_contiguous
+            and self.shape
+        ):
+            return list(data)
+        return [
+            self.accept(one, arrayset, sample) for one, sample in zip(data, samples, strict=True)
+        ]
 
     def _accept_text(self, data: object, arrayset: str, sample: object) -> NDArray[Any]:
         if self.kind == "str" and isinstance(data, str):

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..errors import InvalidInputError, StateError
-from ..keys import SampleKey, random_key, sample_key
+from ..keys import SampleKey, random_key, sample_key, sample_keys
 from ..records.recordfile import Records, RecordValue
 from ..records.snapshot import ArraysetRecords
 from ..schema import Schema
@@ -238,10 +238,11 @@ class ArraysetDataWriter(WriterBase, ArraysetDataReader):
         if not self._schema.named_samples:
             keys: list[SampleKey] = [random_key() for _ in data]
         else:
-            keys = [sample_key(name) for name in names]
-        accept = self._schema.accept
-        arrays = [accept(row, self._name, key) for row, key in zip(data, keys, strict=True)]
-        self._put_all(list(zip(keys, arrays, strict=True)))
+            keys = sample_keys(names)
+        if keys:
+            self._session.check()
+            arrays = self._schema.accept_all(data, self._name, keys)
+            self._session.area.put_many(self._name, keys, self._schema, arrays)
         return keys
 
     def update(

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import os
-import warnings
-from pathlib import Path
 from typing import Any
 
-from ..errors import HangarError, InvalidInputError, ReadOnlyError, StateError
+from ..errors import InvalidInputError, ReadOnlyError
 from ..records import refs
-from ..records.counts import RecordCounts
 from ..records.gitprogram import run_git
 from ..records.gitrepo import HANGAR_DIR, GitRepository, Oid
-from ..records.snapshot import Snapshots
-from ..staging.journal import Journal
 from ..staging.layout import Layout
 from ..staging.lock import force_release
 from ..staging.resolving import Chooser, Policy
 from ..staging.session import WriteSession
-from ..staging.writerbranch import WriterBranchFile
 from ..store.store import Store
 from .branches import BranchHead, create_branch, remove_branch
 from .checkout import ReaderCheckout, WriterCheckout
 from .diff import DiffAndConflicts, commit_diff
 from .history import log_contents, log_lines, summary_lines
-from .initializing import disk_usage, is_initialized, remove_data, write_initial_files
+from .initializing import disk_usage, remove_data, write_initial_files
 from .maintenance import Maintenance
+from .withremotes import WithRemotes, streaming_store
 
 
-class InvalidPathError(HangarError, NotADirectoryError):
-    """The path of a repository is not a directory."""
-
-    kind = "invalid-path"
-    __str__ = Exception.__str__
-
-
-class Repository:
+class Repository(WithRemotes):
     """A Git repository, with the tensor data it versions.
 
     Parameters
@@ -59,31 +47,6 @@ class Repository:
         No repository is there, and `exists` is True: call `init`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], exists: bool = True) -> None:
-        if not isinstance(path, str | os.PathLike):
-            raise TypeError(f"path must be a str or path, not {type(path).__name__}")
-        self._path = Path(path).expanduser().absolute()
-        if not self._path.is_dir():
-            raise InvalidPathError(f"{self._path} is not a directory; make it first")
-        self._git: GitRepository | None = None
-        self._open()
-        if exists and not self.initialized:
-            warnings.warn(
-                f"No repository exists at {self._path}; call repo.init() to make one",
-                UserWarning,
-                stacklevel=2,
-            )
-
-    def _open(self) -> None:
-        git = GitRepository.discover(self._path)
-        # A repository further up counts only if it holds data: init makes one at the path.
-        if git is not None and (self._is_top(git) or is_initialized(git)):
-            self._git = git
-
-    def _is_top(self, git: GitRepository) -> bool:
-        places = (git.workdir, git.git_dir)
-        return any(place is not None and place.samefile(self._path) for place in places)
-
     def __repr__(self) -> str:
         return (
             f"Hangar Repository\n    Repository Path : {self.path}\n"
@@ -93,30 +56,9 @@ class Repository:
     # -- state ---------------------------------------------------------------------------------
 
     @property
-    def path(self) -> str:
-        """The directory of the repository: the top of its worktree."""
-        top = self._git.workdir or self._git.git_dir if self._git is not None else self._path
-        return str(top)
-
-    @property
-    def initialized(self) -> bool:
-        """Whether there is a repository that `init` need not make."""
-        return self._git is not None and is_initialized(self._git)
-
-    @property
     def maintenance(self) -> Maintenance:
         """Checks and cleans the data: fsck, gc, repack, du."""
         return Maintenance(self._require())
-
-    def _require(self) -> GitRepository:
-        if self._git is None:
-            self._open()
-        if self._git is None or not is_initialized(self._git):
-            raise StateError(
-                f"{self._path} is not a hangar repository; make it one with repo.init(), or"
-                f" 'git hangar init'"
-            )
-        return self._git
 
     def init(self, user_name: str, user_email: str, *, remove_old: bool = False) -> str:
         """Make the directory a repository; in one that is, only the name and email are set.
@@ -172,7 +114,14 @@ class Repository:
     # -- checkouts -----------------------------------------------------------------------------
 
     def checkout(
-        self, write: bool = False, *, branch: str = "", commit: str = ""
+        self,
+        write: bool = False,
+        *,
+        branch: str = "",
+        commit: str = "",
+        stream: str = "",
+        stream_cache_bytes: int | None = None,
+        stream_keep: bool = False,
     ) -> ReaderCheckout | WriterCheckout:
         """Open a commit for reading, or a branch for writing.
 
@@ -184,11 +133,17 @@ class Repository:
             The branch to write to, or to read; by default the writer branch.
         commit
             The commit to read, or any Git revision; goes before `branch`.
+        stream
+            A remote that samples which are not on this machine are read from, when asked for.
+        stream_cache_bytes
+            Those are kept in memory up to so many bytes; by default 256 MiB.
+        stream_keep
+            Whether they are stored on disk, too.
 
         Raises
         ------
         ValueError
-            `write` is not a bool; `commit` together with `write`; no such branch or commit;
+            `write` is not a bool; `commit` or `stream` with `write`; no such branch or commit;
             changes are staged for another branch.
         PermissionError
             Another writer is open.
@@ -197,34 +152,19 @@ class Repository:
         if not isinstance(write, bool):
             raise InvalidInputError(f"write must be True or False, not {write!r}")
         if write:
-            if commit:
-                raise InvalidInputError("a commit cannot be written to; give a branch")
+            if commit or stream:
+                raise InvalidInputError("a commit or a stream is read; give a branch to write to")
             return WriterCheckout(WriteSession(git, branch or None))
-        return self._reader(git, self._start(git, branch, commit))
+        start = self._start(git, branch, commit)
+        Layout.of(git).check_format()
+        store = Store(Layout.of(git).root, writable=False)
+        if stream:
+            store = streaming_store(git, store, stream, stream_cache_bytes, keep=stream_keep)
+        return self._reader(git, start, store)
 
-    def _reader(self, git: GitRepository, commit: Oid) -> ReaderCheckout:
-        layout = Layout.of(git)
-        layout.check_format()
+    def _reader(self, git: GitRepository, commit: Oid, store: Store) -> ReaderCheckout:
         snapshots = self._snapshots(git)
-        store = Store(layout.root, writable=False)
         return ReaderCheckout(snapshots(commit), snapshots, store, commit)
-
-    @staticmethod
-    def _snapshots(git: GitRepository) -> Snapshots:
-        return Snapshots(git, RecordCounts(Layout.of(git).counts))
-
-    def _start(self, git: GitRepository, branch: str | None, commit: str | None) -> Oid:
-        """The commit that `branch` or `commit` means; the writer branch's if neither is given."""
-        if commit:
-            return refs.resolve(git, commit)
-        if branch:
-            return refs.resolve(git, branch)
-        return refs.require_tip(git, self._writer_branch(git))
-
-    def _writer_branch(self, git: GitRepository) -> str:
-        layout = Layout.of(git)
-        staged = Journal(layout.journal).has_edits()
-        return WriterBranchFile(git, layout.writer_branch).current(staged=staged)
 
     # -- branches ------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from .worktrees import worktrees
 
 _RECORD_PATH = re.compile(rf"{re.escape(HANGAR_DIR)}/arraysets/([^/]+)/records/.+")
 _DIGEST_COLUMN = re.compile(rb"^[0-9a-f]{8}\t([^\t\n]+)\t([0-9a-f]{64})", re.MULTILINE)
+_OID = re.compile(r"^[0-9a-f]{40}\b", re.MULTILINE)
 _PSEUDO_REFS = ("HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD", "ORIG_HEAD",
                 "BISECT_HEAD", "FETCH_HEAD")  # fmt: skip
 
@@ -53,10 +54,12 @@ def record_files(git: GitRepository, *, extra: Iterable[Oid] = ()) -> Iterator[R
 def _in_progress(git: GitRepository) -> Iterator[Oid]:
     for git_dir in {git.common_dir, *(tree.git_dir for tree in worktrees(git))}:
         for name in _PSEUDO_REFS:
-            done = run_git("rev-parse", "-q", "--verify", f"{name}^{{commit}}", git_dir=git_dir,
-                           check=False)  # fmt: skip
-            if done.returncode == 0:
-                yield Oid(hex=done.stdout.decode().strip())
+            try:
+                text = (git_dir / name).read_text(errors="replace")
+            except OSError:
+                continue
+            oids = (Oid(hex=match[0]) for match in _OID.finditer(text))
+            yield from (oid for oid in oids if git.has(oid))
 
 
 def named_samples(git: GitRepository, file: RecordFile) -> list[tuple[str, Digest]]:

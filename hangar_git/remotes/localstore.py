@@ -315,9 +315,10 @@ class _Receiver:
         group.chunks.append(chunk.data)
         group.digests += chunk.digests
         view = memoryview(decoded)
-        for shape_of, place in zip(chunk.shapes, chunk.places, strict=True):
-            size = element_count(shape_of) * itemsize
-            group.checksums.append(xxh3_64_intdigest(view[place : place + size]))
+        group.checksums += [
+            xxh3_64_intdigest(view[place : place + size])
+            for place, size in zip(chunk.places, chunk.sizes_bytes(), strict=True)
+        ]
 
     def flush(self) -> None:
         """Make containers of all that was taken."""

@@ -6,6 +6,8 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +28,16 @@ from .journal import Journal, set_line
 log = logging.getLogger(__name__)
 
 _JOURNAL_DATA_BYTES = 1 << 20
-"""At the end of a block, up to this much goes into the journal, and more into a container."""
+"""Up to this much goes into the journal when a block ends, and more into a container."""
 
 
 class StagingArea:
     """Edits on top of commit `base`, and the samples they brought.
 
-    An edit made while `deferred` is 0 is durable against the death of the process when the method
-    returns; while it is positive, from the next `flush` on.
+    An edit made while `deferred` is 0 survives the process when the method returns; while it is
+    positive, from the next `flush` on.
 
-    Parameters
-    ----------
-    path, store
-        The journal's; and where samples go, writable.
+    The journal is at `path`; samples go to `store`, which is writable.
 
     Attributes
     ----------
@@ -152,7 +151,7 @@ class StagingArea:
         self._is_outdated = False
 
     def create(self, name: str, schema: Schema) -> None:
-        """Stage a new arrayset, in place of one that is staged for removal if there is one."""
+        """Stage a new arrayset, perhaps in place of one that is staged for removal."""
         self._set_schema(name, schema, fresh=True)
         self._line(f"create\t{name}\t{schema.to_json()}")
 
@@ -206,13 +205,16 @@ class StagingArea:
                 writer = self._store.writer(schema)
                 held_before = writer.held_bytes
                 digests = writer.put_many(part)
-                if writer.held_bytes != held_before:
+                new_bytes = writer.held_bytes - held_before
+                self._new_data_bytes += new_bytes
+                if 0 < new_bytes <= _JOURNAL_DATA_BYTES:  # more goes into a container anyway
                     self._note_new_data(name, schema, digests, part)
-                    self._new_data_bytes += writer.held_bytes - held_before
-                values = [record_value(schema, d, a) for d, a in zip(digests, part, strict=True)]
-                rows = list(zip(keys[at : at + step], values, strict=True))
-                self._of(name).values.update(rows)
-                self._samples += [(name, key, value) for key, value in rows]
+                values = digests
+                if schema.variable_shape:
+                    values = list(map(partial(record_value, schema), digests, part))
+                some = keys[at : at + step]
+                self._of(name).values.update(zip(some, values, strict=True))
+                self._samples += zip(repeat(name), some, values, strict=False)
                 if writer.held_bytes > FLUSH_BYTES:
                     self.flush()
 
@@ -381,10 +383,6 @@ class StagingArea:
         self.committing = tree
         self._journal.append(f"commit\t{tree}\n".encode())
         self._journal.sync()
-
-    def set_aside_damaged(self) -> Path:
-        """As `Journal.set_aside`."""
-        return self._journal.set_aside()
 
     def detach(self) -> None:
         """Continue in a copy of the journal, in case a former writer still has it open."""

@@ -31,9 +31,11 @@ _BATCH_PATTERN = re.compile(rb"batch ([0-9]{1,15}) ([0-9a-f]{16})\n")
 
 def set_line(name: str, key: SampleKey, value: RecordValue) -> str:
     """The operation that sets a sample."""
+    text = key if type(key) is str else key_text(key)
+    if len(value) == DIGEST_SIZE_BYTES:
+        return f"set\t{name}\t{text}\t{value.hex()}"
     digest, third = value[:DIGEST_SIZE_BYTES], value[DIGEST_SIZE_BYTES:]
-    line = f"set\t{name}\t{key_text(key)}\t{digest.hex()}"
-    return f"{line}\t{third.decode()}" if third else line
+    return f"set\t{name}\t{text}\t{digest.hex()}\t{third.decode()}"
 
 
 def _batch(body: bytes) -> bytes:

@@ -33,7 +33,7 @@ _TINY_BYTES = 128
 _LARGE_BYTES = 4 << 20
 """From this size on a sample of two or more axes is cut into chunks, so that parts can be read."""
 
-DEFAULT_CODEC = Codec.parse({"complib": "blosc:lz4"})
+DEFAULT_CODEC = Codec.parse({"complib": "blosc:lz4", "complevel": 9})
 _VARIABLE = ("00", "20")
 
 

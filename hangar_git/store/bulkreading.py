@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -118,12 +117,9 @@ class BulkReader:
         number, offset, length, start, checksum, sample = place
         digest, shape = batch.digests[sample], batch.shape_of(sample)
         container = self._container(number, digest)
-        out = batch.target(sample)
-        if container.decode is None and not container.sharded:
-            raw = np.empty(batch.sizes[sample], np.uint8) if out is None else out
-            _pread_into(container, raw, offset + start, digest)
-        else:
-            raw = self._reader.large(container, offset, length, digest, batch.dtype, shape, out)
+        raw = self._reader.large(
+            container, offset, length, start, digest, batch.dtype, shape, batch.target(sample)
+        )
         if xxh3_64_intdigest(raw.data) != checksum:
             raise damaged_sample(container.path, offset, digest, MISMATCH)
         batch.take_large(sample, raw)
@@ -136,6 +132,9 @@ class BulkReader:
         ahead: dict[tuple[int, int], bytes] = {}
         for at, (number, offset, _, place, checksum, sample) in enumerate(places):
             size = sizes[sample]
+            if not size:
+                take(sample, b"")
+                continue
             chunk = chunks.get((number, offset))
             if chunk is None:
                 container = self._container(number, digests[sample])
@@ -168,17 +167,6 @@ class BulkReader:
                 end = max(end, offset + length)
         data = container.pread(end - start, start, digest)
         return {(number, o): data[o - start : o - start + n] for o, n in members.items()}
-
-
-def _pread_into(
-    container: OpenContainer, target: NDArray[np.uint8], offset: int, digest: Digest
-) -> None:
-    try:
-        read = os.preadv(container.fd, [target.data], offset)
-    except OSError as error:
-        raise damaged_sample(container.path, offset, digest, str(error)) from error
-    if read != target.nbytes:
-        raise damaged_sample(container.path, offset, digest, "the file is cut off")
 
 
 class _Separate:

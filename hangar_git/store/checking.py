@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import methodcaller
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from blake3 import blake3
@@ -21,6 +22,8 @@ from .index import LOCATOR, Index, locators
 from .sharding import ShardReader, fitted_chunks
 
 _TASK_BYTES = 8 << 20
+# Without populating, each page is mapped at its first use, which takes as long as hashing it.
+_MAP_FLAGS = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 
 
 @dataclass
@@ -114,57 +117,95 @@ def verify(
     if not container.size_bytes:
         return
     with container.path.open("rb") as file:
-        file_map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    # Not closed: views of it may be alive in a thread that failed.
-    view = memoryview(file_map)
-    tasks = [
-        (group, first, last)
-        for group in container.groups
-        for first, last in _tasks(group)
-    ]  # fmt: skip
-
-    def run(task: tuple[StoredGroup, int, int]) -> int:
-        return _verify_chunks(container, view, *task)
-
+        view = memoryview(mmap.mmap(file.fileno(), 0, _MAP_FLAGS, mmap.PROT_READ))
+    tasks = [_Task(container, view, *part) for group in container.groups for part in _parts(group)]
     alone = (threads or cpu_count()) == 1 or len(tasks) == 1
+    run = methodcaller("run")
     for size in map(run, tasks) if alone else shared_pool().map(run, tasks):
         progress(size)
 
 
-def _tasks(group: StoredGroup) -> Iterator[tuple[int, int]]:
-    """Chunks of a group, in parts of some MiB: first and last plus one."""
-    ends = np.cumsum(group.lengths)
-    first = 0
-    while first < len(ends):
-        done = int(ends[first - 1]) if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, done + _TASK_BYTES)))
-        yield first, last
-        first = last
+def _parts(group: StoredGroup) -> Iterator[tuple[StoredGroup, int, int]]:
+    """A group's samples in the order of their chunks, in parts of some MiB: first, last plus one.
 
-
-def _verify_chunks(
-    container: ScannedContainer, view: memoryview, group: StoredGroup, first: int, last: int
-) -> int:
-    """Hash the samples in some chunks of a group; bytes read."""
+    Samples of one chunk are never parted.
+    """
     order = np.argsort(group.chunks, kind="stable")
-    bounds = np.searchsorted(group.chunks[order], np.arange(first, last + 1))
-    for at, chunk in enumerate(range(first, last)):
-        samples = order[bounds[at] : bounds[at + 1]].tolist()
-        offset, length = int(group.offsets[chunk]), int(group.lengths[chunk])
-        encoded = view[offset : offset + length]
+    if np.any(order[1:] < order[:-1]):
+        group = replace(
+            group,
+            **{
+                name: getattr(group, name)[order]
+                for name in ("digests", "checksums", "chunks", "places", "shapes")
+            },
+        )
+    ends = np.cumsum(group.lengths)
+    first, first_chunk = 0, 0
+    while first_chunk < len(ends):
+        done = int(ends[first_chunk - 1]) if first_chunk else 0
+        last_chunk = max(first_chunk + 1, int(np.searchsorted(ends, done + _TASK_BYTES)))
+        last = int(np.searchsorted(group.chunks, last_chunk))
+        yield group, first, last
+        first, first_chunk = last, last_chunk
+
+
+class _Task:
+    """Some samples of a group to be hashed, from number `first` up to `last`."""
+
+    def __init__(
+        self,
+        container: ScannedContainer,
+        view: memoryview,
+        group: StoredGroup,
+        first: int,
+        last: int,
+    ) -> None:
+        self._container, self._view = container, view
+        part = slice(first, last)
+        raw = group.digests[part].tobytes()
+        self._digests = [raw[i : i + 32] for i in range(0, len(raw), 32)]
+        chunks = group.chunks[part]
+        self._offsets = group.offsets[chunks].tolist()
+        self._lengths = group.lengths[chunks].tolist()
+        self._places = group.places[part].tolist()
+        self._shapes = list(map(tuple, group.shapes[part].tolist()))
+
+    def run(self) -> int:
+        """Hash them all, and note what is corrupt; bytes read."""
+        spec, view, corrupt = self._container.spec, self._view, self._container.corrupt
+        plain = spec.codec.complib == "none" and spec.chunks is None
+        decoded, decoded_at, read = memoryview(b""), -1, 0
+        seeds: dict[tuple[int, ...], tuple[Any, int]] = {}
+        rows = zip(self._digests, self._offsets, self._lengths, self._places, self._shapes,
+                   strict=True)  # fmt: skip
+        for digest, offset, length, place, shape in rows:
+            if shape not in seeds:
+                size = element_count(shape) * spec.dtype.itemsize
+                seeds[shape] = blake3(digest_prefix(spec.kind, spec.dtype, shape)), size
+            seed, size = seeds[shape]
+            if plain:
+                data = view[offset + place : offset + place + size]
+            else:
+                if offset != decoded_at:
+                    decoded, decoded_at = (
+                        self._decode(view[offset : offset + length], shape),
+                        offset,
+                    )
+                    read += length
+                data = decoded[place : place + size]
+            # A copy of the seed, and one call that lets go of the interpreter lock.
+            hasher = seed.copy()
+            hasher.update(data)
+            if hasher.digest() != digest or len(data) != size:
+                corrupt.add(digest)
+        return read or sum(self._lengths)
+
+    def _decode(self, encoded: memoryview, shape: tuple[int, ...]) -> memoryview:
+        """A decoded chunk, empty if it cannot be decoded; `shape` is that of its first sample."""
         try:
-            if len(encoded) != length:
-                raise ValueError("cut off")
-            decoded = _decoded(container.spec, encoded, group.shapes[samples[0]].tolist())
+            return _decoded(self._container.spec, encoded, list(shape))
         except DECODE_ERRORS:
-            container.corrupt.update(group.digests[sample].tobytes() for sample in samples)
-            continue
-        for sample in samples:
-            digest = group.digests[sample].tobytes()
-            shape = tuple(group.shapes[sample].tolist())
-            if not _is_whole(container.spec, decoded, int(group.places[sample]), shape, digest):
-                container.corrupt.add(digest)
-    return int(group.lengths[first:last].sum())
+            return memoryview(b"")
 
 
 def _decoded(spec: ContainerSpec, encoded: memoryview, shape: list[int]) -> memoryview:
@@ -201,16 +242,6 @@ def _decoded_of_size(spec: ContainerSpec, encoded: memoryview, count: int) -> me
     assert decode is not None
     decode(bytes(encoded), out)
     return memoryview(out)
-
-
-def _is_whole(
-    spec: ContainerSpec, decoded: memoryview, place: int, shape: tuple[int, ...], digest: Digest
-) -> bool:
-    size = element_count(shape) * spec.dtype.itemsize
-    data = decoded[place : place + size]
-    hasher = blake3(digest_prefix(spec.kind, spec.dtype, shape))
-    hasher.update(data)
-    return len(data) == size and hasher.digest() == digest
 
 
 def scan_all(directory: Path) -> tuple[list[ScannedContainer], list[tuple[Path, IntegrityError]]]:

@@ -9,6 +9,7 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,14 +76,17 @@ class EncodedChunk:
             raise ValueError("no header")
         at = _HEAD.size + header_size
         spec_json, shapes, places, size = json.loads(data[_HEAD.size : at])
-        spec = ContainerSpec.from_json(spec_json)
+        spec = _spec(spec_json)
         if spec.backend not in BACKENDS or BACKENDS[spec.backend].sharded != bool(spec.chunks):
             raise ValueError(f"unknown backend {spec.backend!r}")
         end = at + DIGEST_SIZE_BYTES * len(shapes)
         raw = data[at:end]
         digests = tuple(raw[i : i + 32] for i in range(0, len(raw), 32))
-        chunk = cls(spec, digests, tuple(map(_shape, shapes)), tuple(map(_size, places)),
-                    _size(size), data[end:])  # fmt: skip
+        same = shapes[:1] * len(shapes) == shapes
+        checked = (_shape(shapes[0]),) * len(shapes) if same and shapes else map(_shape, shapes)
+        chunk = cls(
+            spec, digests, tuple(checked), tuple(map(_size, places)), _size(size), data[end:]
+        )
         chunk._check()
         return chunk
 
@@ -94,10 +98,15 @@ class EncodedChunk:
             raise ValueError("too large a chunk for several samples")
         if self.size_bytes > max(_ALWAYS_ALLOWED_BYTES, _MAX_RATIO * len(self.data)):
             raise ValueError(f"{len(self.data)} bytes that claim to be {self.size_bytes}")
-        itemsize = self.spec.dtype.itemsize
-        for shape, place in zip(self.shapes, self.places, strict=True):
-            if place + element_count(shape) * itemsize > self.size_bytes:
+        for size, place in zip(self.sizes_bytes(), self.places, strict=True):
+            if place + size > self.size_bytes:
                 raise ValueError("a sample beyond the end of its chunk")
+
+    def sizes_bytes(self) -> list[int]:
+        """Of each sample, decoded."""
+        itemsize = self.spec.dtype.itemsize
+        known = {shape: element_count(shape) * itemsize for shape in set(self.shapes)}
+        return [known[shape] for shape in self.shapes]
 
     def decoded(self) -> bytes | memoryview:
         """The decoded chunk; IntegrityError if it cannot be decoded to its size."""
@@ -133,14 +142,13 @@ class EncodedChunk:
     def verified(self) -> bytes | memoryview:
         """As `decoded`; IntegrityError also if a sample is not what its digest names."""
         decoded = memoryview(self.decoded())
-        spec, itemsize = self.spec, self.spec.dtype.itemsize
-        prefix: bytes = b""
-        last: tuple[int, ...] | None = None
-        for digest, shape, place in zip(self.digests, self.shapes, self.places, strict=True):
-            if shape != last:
-                prefix, last = digest_prefix(spec.kind, spec.dtype, shape), shape
-            hasher = blake3(prefix)
-            hasher.update(decoded[place : place + element_count(shape) * itemsize])
+        spec = self.spec
+        seeds = {s: blake3(digest_prefix(spec.kind, spec.dtype, s)) for s in set(self.shapes)}
+        for digest, shape, place, size in zip(
+            self.digests, self.shapes, self.places, self.sizes_bytes(), strict=True
+        ):
+            hasher = seeds[shape].copy()
+            hasher.update(decoded[place : place + size])
             if hasher.digest() != digest:
                 raise IntegrityError(f"data that is not that of digest {digest.hex()}",
                                      expected=digest.hex())  # fmt: skip
@@ -166,6 +174,11 @@ def chunk_size_bytes(spec: ContainerSpec, shapes: Sequence[tuple[int, ...]], end
         size = max(element_count(shape) for shape in shapes) * itemsize
         return page_elements(size, itemsize) * itemsize
     return end
+
+
+@lru_cache(256)
+def _spec(text: str) -> ContainerSpec:
+    return ContainerSpec.from_json(text)
 
 
 def _size(value: Any) -> int:

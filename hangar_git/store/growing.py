@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -21,10 +21,12 @@ from .codec import NONE, Codec, Encode
 from .container import Group, PagedGroup, element_count, page_elements
 from .sharding import encode_shard, fitted_chunks
 
-_CHUNK_BYTES = 12 << 10
+_CHUNK_BYTES = 25 << 9
 """Small samples of one shape share chunks of about this size: docs/decisions/002."""
 _WORTH_ENCODING = 0.9
-"""A codec that does not get below this fraction on the first chunk is not used."""
+_WORTH_ENCODING_LARGE = 0.75
+"""A codec that does not get below this fraction on the first chunk is not used; for large samples,
+which are read at the speed of memory if they are plain: docs/decisions/008."""
 _TASK_BYTES = 1 << 20
 """Chunks are handed to a thread by this much: fewer cost more in handing over than they take."""
 _LARGE_BYTES = 64 << 10
@@ -52,7 +54,9 @@ class CodecChoice:
         """The encoder; decided on `first_chunk` if it was not yet."""
         if self._encode is None:
             encode = self._encoder(DEFAULT_CODEC)
-            worth = len(encode(first_chunk)) < _WORTH_ENCODING * len(first_chunk)
+            large = len(first_chunk) >= _LARGE_BYTES
+            least = _WORTH_ENCODING_LARGE if large else _WORTH_ENCODING
+            worth = len(encode(first_chunk)) < least * len(first_chunk)
             self.codec = DEFAULT_CODEC if worth else NONE
             self._encode = self._encoder(self.codec)
         return self._encode
@@ -80,6 +84,13 @@ class GrowingGroup(ABC):
         self._digests.append(digest)
         self._checksums.append(xxh3_64_intdigest(data))
         self._pack(data, shape)
+
+    def add_many(self, samples: Mapping[Digest, bytes], shape: tuple[int, ...]) -> None:
+        """Take in samples of one shape."""
+        self._digests += samples
+        self._checksums += map(xxh3_64_intdigest, samples.values())
+        for data in samples.values():
+            self._pack(data, shape)
 
     @abstractmethod
     def _pack(self, data: bytes, shape: tuple[int, ...]) -> None:
@@ -144,7 +155,7 @@ class FixedGroup(GrowingGroup):
         self._open.append(data)
         if len(self._open) == self._per_chunk:
             self._close_chunk(b"".join(self._open))
-            self._open.clear()
+            self._open = []
 
     def finished(self) -> Group:
         """The last chunk is padded; if it is the only one, it is as long as it needs to be."""

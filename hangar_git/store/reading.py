@@ -50,6 +50,15 @@ class OpenContainer:
         except (OSError, OverflowError, MemoryError) as error:
             raise damaged_sample(self.path, offset, digest, str(error)) from error
 
+    def pread_into(self, target: NDArray[np.uint8], offset: int, digest: Digest) -> None:
+        """Fill `target` from the file."""
+        try:
+            read = os.preadv(self.fd, [target.data], offset)
+        except (OSError, OverflowError) as error:
+            raise damaged_sample(self.path, offset, digest, str(error)) from error
+        if read != target.nbytes:
+            raise damaged_sample(self.path, offset, digest, "the file is cut off")
+
     def shard(
         self, offset: int, length: int, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...]
     ) -> ShardReader:
@@ -127,8 +136,10 @@ class SampleReader:
         size = dtype.itemsize
         for dimension in shape:
             size *= dimension
-        if container.sharded or (size >= DIRECT_BYTES and container.decode is not None):
-            raw = self.large(container, offset, length, digest, dtype, shape)
+        if not size:  # empty text is whole, whatever became of its chunk
+            return np.empty(shape, dtype)
+        if container.sharded or size >= DIRECT_BYTES:
+            raw = self.large(container, offset, length, start, digest, dtype, shape)
             if xxh3_64_intdigest(raw.data) != checksum:
                 raise damaged_sample(container.path, offset, digest, MISMATCH)
             return raw.view(dtype).reshape(shape)
@@ -149,6 +160,7 @@ class SampleReader:
         container: OpenContainer,
         offset: int,
         length: int,
+        start: int,
         digest: Digest,
         dtype: np.dtype[Any],
         shape: tuple[int, ...],
@@ -157,6 +169,10 @@ class SampleReader:
         """The bytes of a sample that has a chunk of its own, not verified; in `out` if given."""
         size = element_count(shape) * dtype.itemsize
         try:
+            if container.decode is None and not container.sharded:
+                target = np.empty(size, np.uint8) if out is None else out
+                container.pread_into(target, offset + start, digest)
+                return target
             if container.sharded:
                 array = np.empty(shape, dtype) if out is None else out.view(dtype).reshape(shape)
                 container.shard(offset, length, digest, dtype, shape).whole(array)

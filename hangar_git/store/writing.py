@@ -81,10 +81,23 @@ class SampleWriter:
             digests = list(shared_pool().map(self._digest, datas, shapes))
         else:
             digests = list(map(self._digest, datas, shapes))
-        known = set(self._stored_of(digests))
-        for digest, data, shape in zip(digests, datas, shapes, strict=True):
-            if digest not in known and digest not in self._pending:
-                self._hold(digest, data, shape)
+        known, pending = set(self._stored_of(digests)), self._pending
+        if self._storage.backend.paged or self._schema.variable_shape:
+            for digest, data, shape in zip(digests, datas, shapes, strict=True):
+                if digest not in known and digest not in pending:
+                    self._hold(digest, data, shape)
+            return digests
+        new = {
+            digest: data
+            for digest, data in zip(digests, datas, strict=True)
+            if digest not in known and digest not in pending
+        }
+        if new:
+            shape = shapes[0]
+            group = self._groups.get(shape) or self._group_for(shape, len(datas[0]))
+            group.add_many(new, shape)
+            pending.update(new)
+            self.held_bytes += len(new) * len(datas[0])
         return digests
 
     def _digest(self, data: bytes, shape: tuple[int, ...]) -> Digest:

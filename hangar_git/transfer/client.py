@@ -84,6 +84,11 @@ class GrpcStore:
         self._broken: list[str] = []
         self._lock = Lock()
 
+    @property
+    def connection(self) -> Connection:
+        """The connection, over which Git's own protocol can be spoken, too."""
+        return self._connection
+
     def hello(self) -> Hello:
         """Ask the server who it is and what the caller may do.
 

@@ -91,8 +91,8 @@ def test_a_damaged_sample_is_found_by_full_alone_and_the_others_are_saved(backen
     from hangar_git.store.checking import scanned
 
     group = max(scanned(path).groups, key=lambda group: len(group.digests))
-    at = int(group.offsets[-1] + group.lengths[-1] // 2)
-    data[at] ^= 0xFF
+    start, length = int(group.offsets[-1]), int(group.lengths[-1])
+    data[start : start + length] = bytes(byte ^ 0xFF for byte in data[start : start + length])
     path.chmod(0o644)
     path.write_bytes(data)
     assert repo.maintenance.fsck().clean
