@@ -78,6 +78,14 @@ def lacking_data(
     return Lacking(len(lacking), tuple(some)) if lacking else None
 
 
+def refusal(lacking: Lacking) -> str:
+    """What is told to someone who pushes commits without their data."""
+    return (
+        f"the data of {lacking} is not here; 'git hangar push' sends it before the commits, as"
+        " does 'git push' once 'git hangar install' has run"
+    )
+
+
 def _all_refs(git: GitRepository) -> list[Oid]:
     listed = run_git("for-each-ref", "--format=%(objectname)", git_dir=git.common_dir)
     return [Oid(hex=oid) for oid in dict.fromkeys(listed.stdout.decode().split())]

@@ -22,7 +22,7 @@ from ..errors import HangarError, InvalidInputError, StateError, StorageError, c
 from ..records.gitrepo import GitRepository
 from ..transfer.jsonlog import log
 from ..transfer.samples import SampleStore
-from .checks import lacking_data, pushed_commits
+from .checks import lacking_data, pushed_commits, refusal
 
 SOCKET_VARIABLE = "HANGAR_PUSH_CHECK"
 _LONGEST_QUESTION = 256 << 20
@@ -185,15 +185,7 @@ class _Question(socketserver.StreamRequestHandler):
         if lacking is None:
             return ""
         log("push-refused", repository=str(git_dir), lacking=lacking.count)
-        return refusal(str(lacking))
-
-
-def refusal(lacking: str) -> str:
-    """What is told to someone who pushes commits without their data."""
-    return (
-        f"the data of {lacking} is not here; 'git hangar push' sends it before the commits, as"
-        " does 'git push' once 'git hangar install' has run"
-    )
+        return refusal(lacking)
 
 
 def _reason(error: HangarError) -> str:

@@ -50,7 +50,10 @@ class Clone:
     def cloned(cls, path: Path, url: str) -> Clone:
         """History from `url`, without data."""
         subprocess.run(
-            ["git", "clone", "--quiet", url, str(path)], check=True, timeout=120, capture_output=True
+            ["git", "clone", "--quiet", url, str(path)],
+            check=True,
+            timeout=120,
+            capture_output=True,
         )
         return cls(path, url)
 
