@@ -18,10 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from ..errors import HangarError, InvalidInputError, StateError, StorageError, cannot_write
+from ..errors import HangarError, InvalidInputError, StateError, cannot_write
 from ..records.gitrepo import GitRepository
 from ..transfer.jsonlog import log
 from ..transfer.samples import SampleStore
+from ..transfer.wireerrors import told
 from .checks import lacking_data, pushed_commits, refusal
 
 SOCKET_VARIABLE = "HANGAR_PUSH_CHECK"
@@ -167,7 +168,7 @@ class _Question(socketserver.StreamRequestHandler):
             answer = self._judge(question)
         except HangarError as error:
             log("push-not-checked", level=logging.ERROR, error=True)
-            answer = f"the push could not be checked: {_reason(error)}"
+            answer = f"the push could not be checked: {told(error)}"
         except Exception:  # noqa: BLE001  # callers are told no more than that it failed
             log("push-not-checked", level=logging.ERROR, error=True)
             answer = "the push could not be checked; the server's log says why"
@@ -186,8 +187,3 @@ class _Question(socketserver.StreamRequestHandler):
             return ""
         log("push-refused", repository=str(git_dir), lacking=lacking.count)
         return refusal(lacking)
-
-
-def _reason(error: HangarError) -> str:
-    # Of paths on the server, callers are told nothing.
-    return "the server's disk refused" if isinstance(error, StorageError) else error.kind

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -90,6 +89,12 @@ class Clone:
         with GrpcStore(ServerAddress.parse(self.url)) as remote:
             return copy_samples(self.samples, remote, list(self.needed(ref)))
 
+    def push_data_of_new(self, *known: str) -> Clone:
+        """Send what the remote lacks of what is new since `known`."""
+        with GrpcStore(ServerAddress.parse(self.url)) as remote:
+            copy_samples(self.samples, remote, list(self.needed("HEAD", *known)))
+        return self
+
     def push(self, *options: str, branch: str = "main") -> subprocess.CompletedProcess[str]:
         """Data, then refs."""
         self.push_data()
@@ -110,10 +115,3 @@ def assert_whole(path: Path) -> None:
     Git(path)("fsck", "--strict", "--connectivity-only")
     report = Repository(path).maintenance.fsck(full=True)
     assert not report.problems, report.problems[:5]
-
-
-def with_helpers(directory: Path) -> dict[str, str]:
-    """Environment in which git finds `git-remote-hangar`."""
-    from transfer.hangarserver import install_helpers
-
-    return {"PATH": f"{install_helpers(directory)}{os.pathsep}{os.environ['PATH']}"}
