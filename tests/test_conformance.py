@@ -22,6 +22,7 @@ from hangar_git.api.arraysetwriter import ArraysetDataWriter
 from hangar_git.api.checkout import ReaderCheckout, WriterCheckout
 from hangar_git.api.diff import ReaderUserDiff, WriterUserDiff
 from hangar_git.api.metadata import MetadataReader, MetadataWriter
+from hangar_git.api.remotes import Remotes
 
 PROPERTY = "property"
 _ARRAYSETS = {
@@ -47,6 +48,7 @@ DONE = {
     Repository: {
         "__init__": "path, exists=True",
         "checkout": "write=False, *, branch='', commit=''",
+        "clone": "user_name, user_email, remote_address, *, remove_old=False",
         "create_branch": "name, base_commit=None",
         "force_release_writer_lock": "",
         "init": "user_name, user_email, *, remove_old=False",
@@ -56,8 +58,16 @@ DONE = {
         " show_user=False",
         "merge": "message, master_branch, dev_branch",
         "path": PROPERTY,
+        "remote": PROPERTY,
         "remove_branch": "name, *, force_delete=False",
         "summary": "*, branch='', commit=''",
+    },
+    Remotes: {
+        "add": "name, address", "fetch": "remote, branch",
+        "fetch_data": "remote, branch=None, commit=None, *, arrayset_names=None,"
+        " max_num_bytes=None, retrieve_all_history=False",
+        "list_all": "", "ping": "name", "push": "remote, branch, *, username='', password=''",
+        "remove": "name",
     },
     WriterCheckout: {
         "__getitem__": "index", "__setitem__": "index, value", "arraysets": PROPERTY,
@@ -91,12 +101,6 @@ DONE = {
 }  # fmt: skip
 
 LATER = {
-    "remotes": [
-        (Repository, "clone"), (Repository, "remote"),
-        *(("hangar_git.api.remotes.Remotes", name) for name in (
-            "add", "fetch", "fetch_data", "list_all", "ping", "push", "remove",
-        )),
-    ],
     "data loaders": [(hangar_git, "make_tf_dataset"), (hangar_git, "make_torch_dataset")],
     "external": [(hangar_git, "external")],
 }  # fmt: skip
@@ -281,6 +285,35 @@ EXCEPTIONS = [
     (KeyError, "metadata.remove: none", lambda p: p.co.metadata.remove("nope")),
     (ValueError, "diff.branch: none", lambda p: p.co.diff.branch("nope")),
     (ValueError, "diff.commit: none", lambda p: p.co.diff.commit("0" * 40)),
+    (ValueError, "remote.add: name", lambda p: p.repo.remote.add("größe", "localhost:50051")),
+    (ValueError, "remote.add: long name", lambda p: p.repo.remote.add("a" * 65, "localhost:1")),
+    (
+        ValueError,
+        "remote.add: exists",
+        lambda p: [p.repo.remote.add("origin", "localhost:1") for _ in range(2)],
+    ),
+    (KeyError, "remote.remove: none", lambda p: p.repo.remote.remove("nope")),
+    (KeyError, "remote.ping: none", lambda p: p.repo.remote.ping("nope")),
+    (
+        ConnectionError,
+        "remote.ping: nobody there",
+        lambda p: (p.repo.remote.add("origin", "localhost:1"), p.repo.remote.ping("origin")),
+    ),
+    (
+        ValueError,
+        "fetch_data: branch and commit",
+        lambda p: p.repo.remote.fetch_data("origin", "other", p.commit),
+    ),
+    (
+        ValueError,
+        "fetch_data: no such branch",
+        lambda p: p.repo.remote.fetch_data("origin", branch="nope"),
+    ),
+    (
+        ValueError,
+        "fetch_data: no such commit",
+        lambda p: p.repo.remote.fetch_data("origin", commit="0" * 40),
+    ),
     (TypeError, "Repository: no path", lambda p: Repository(3)),
     (NotADirectoryError, "Repository: no directory", lambda p: Repository(p.path / "nope")),
 ]

@@ -20,6 +20,7 @@ from ..store.container import element_count
 from ..store.store import Store
 from ..threads import cpu_count
 from .handles import Handle
+from .notlocal import not_local
 from .pickling import pickled
 
 Array = NDArray[Any]
@@ -31,6 +32,9 @@ _ITERATED_SAMPLES = 1024
 
 class ArraysetBase(Handle):
     """What arraysets have in common, whether a sample has one key or two."""
+
+    _revision = ""
+    """The commit, to name it in errors; empty if it is staged changes."""
 
     def __init__(self, records: ArraysetRecords, store: Store) -> None:
         self._name = records.name
@@ -176,12 +180,19 @@ class ArraysetBase(Handle):
         missing = set(self._missing(records))
         return [k for k in sorted_keys(list(records)) if records[k][:DIGEST_SIZE_BYTES] in missing]
 
+    def _not_local(self, key: object = None) -> DataNotLocalError:
+        """The error for a sample that is not on this machine."""
+        return not_local(self._base.git, self._name, self._revision, key)
+
     # -- samples of records --------------------------------------------------------------------
 
     def _sample(self, value: RecordValue) -> Any:
         """The sample of a record."""
         shape = shape_of(value) if self._fixed_shape is None else self._fixed_shape
-        array = self._store.get(value[:DIGEST_SIZE_BYTES], self._dtype, shape)
+        try:
+            array = self._store.get(value[:DIGEST_SIZE_BYTES], self._dtype, shape)
+        except DataNotLocalError as error:
+            raise self._not_local() from error
         return self._schema.value(array) if self._is_text else array
 
     def _part(self, value: RecordValue, index: object) -> Array:
@@ -259,11 +270,14 @@ class ArraysetDataReader(ArraysetBase):
             value = self._loaded.get(name) or self._require(name)
         else:
             value = self._require(name)
-        if slices is not None:
-            return self._part(value, slices)
-        if self._fixed_shape is not None:
-            return self._store.get(value, self._dtype, self._fixed_shape)
-        return self._sample(value)
+        try:
+            if slices is not None:
+                return self._part(value, slices)
+            if self._fixed_shape is not None:
+                return self._store.get(value, self._dtype, self._fixed_shape)
+            return self._sample(value)
+        except DataNotLocalError as error:
+            raise self._not_local(name) from error
 
     def __getitem__(self, key: Any) -> Any:
         """As `get`; ``aset[name, 10:20, ..., ::2]`` reads a part."""
@@ -310,7 +324,10 @@ class ArraysetDataReader(ArraysetBase):
             for name in names
         ]
         threads = n_cpus if n_cpus is not None else cpu_count() // 2
-        return self._samples(values, min(threads, 4 * cpu_count()))
+        try:
+            return self._samples(values, min(threads, 4 * cpu_count()))
+        except DataNotLocalError as error:
+            raise self._not_local() from error
 
     def __contains__(self, key: object) -> bool:
         """Whether there is a sample of this name, on this machine or not."""

@@ -55,6 +55,8 @@ class ReaderCheckout(ClosableCheckout):
         self._diff = ReaderUserDiff(snapshot.git, snapshot_of, commit)
         self._commit = commit
         self._arraysets = ReaderArraysets(snapshot, store)
+        for aset in self._arraysets.values():
+            aset._revision = str(commit)[:12]
         self._metadata = MetadataReader(snapshot)
         _open_checkouts.add(self)
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import InvalidInputError, NotFoundError
+from ..errors import DataNotLocalError, InvalidInputError, NotFoundError
 from ..keys import NestedKey, SampleKey, SimpleKey, nested_key, sample_key, sorted_keys
 from ..records.recordfile import Records, RecordValue
 from ..records.snapshot import ArraysetRecords
@@ -51,7 +51,10 @@ class NestedArraysetReader(ArraysetBase):
         """
         if isinstance(name, tuple):
             value = self._require(name)
-            return self._sample(value) if slices is None else self._part(value, slices)
+            try:
+                return self._sample(value) if slices is None else self._part(value, slices)
+            except DataNotLocalError as error:
+                raise self._not_local(name) from error
         if slices is not None:
             raise InvalidInputError("slices are of a subsample: give a pair of names")
         if not self._inner(name):

@@ -8,7 +8,7 @@ from ..api.repository import Repository
 from ..errors import InvalidInputError
 from ..records.gitprogram import run_git
 from ..records.gitrepo import GitRepository
-from .opening import place
+from .here import place
 
 
 @click.command()

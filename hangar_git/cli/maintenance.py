@@ -12,11 +12,12 @@ from typing import Any
 import click
 
 from ..api.du import DiskUsage
-from ..api.fsck import FsckReport
+from ..api.fsck import FsckReport, Problem
 from ..api.gc import GRACE_S
 from ..api.history import size_text
-from ..api.upkeep import Progress, no_progress
+from ..api.upkeep import Progress, named_digests, no_progress
 from ..errors import InvalidInputError
+from ..remotes.fetching import fetch_missing
 from .opening import open_repository
 from .output import counted, json_option, print_json, table
 
@@ -55,8 +56,9 @@ def _bar(what: str) -> Iterator[Progress]:
 @click.option("--full", is_flag=True, help="Also hash every stored sample.")
 @click.option("--rebuild-index", is_flag=True, help="Make the index anew from the containers.")
 @click.option("-n", "--dry-run", is_flag=True, help="Report only; repair nothing.")
+@click.option("--fetch", metavar="REMOTE", help="Get missing and damaged samples from REMOTE.")
 @json_option
-def fsck(full: bool, rebuild_index: bool, dry_run: bool, as_json: bool) -> int:
+def fsck(full: bool, rebuild_index: bool, dry_run: bool, fetch: str | None, as_json: bool) -> int:
     """Check that records, index and containers fit each other.
 
     The records of all branches, tags and other refs are checked, the index, and the table of every
@@ -66,11 +68,19 @@ def fsck(full: bool, rebuild_index: bool, dry_run: bool, as_json: bool) -> int:
 
     The exit code is 1 if something is wrong that could not be repaired.
     """
-    repository, _ = open_repository()
+    if fetch is not None and dry_run:
+        raise click.UsageError("--fetch and --dry-run exclude one another")
+    repository, git = open_repository()
     with _bar("Hashing") as progress:
         report = repository.maintenance.fsck(
             full=full, rebuild_index=rebuild_index, repair=not dry_run, progress=progress
         )
+    if fetch is not None and report.missing:
+        came, nowhere = fetch_missing(git, fetch, set().union(*named_digests(git).values()))
+        report.missing = nowhere
+        what = f"{came:,} came from {fetch}, {nowhere:,} are not there"
+        report.problems = [p for p in report.problems if p.kind != "missing"]
+        report.problems.append(Problem("missing", fetch, what, repaired=not nowhere))
     if as_json:
         print_json(report.to_json())
     else:

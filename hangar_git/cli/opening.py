@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from ..api.checkout import ReaderCheckout, WriterCheckout
 from ..api.repository import Repository
 from ..records.gitrepo import GitRepository
-
-
-def place() -> Path:
-    """Where the user is: what ``git --git-dir`` names, or the current directory."""
-    return Path(os.environ.get("GIT_DIR") or Path.cwd())
+from .here import place
 
 
 def open_repository() -> tuple[Repository, GitRepository]:

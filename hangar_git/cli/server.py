@@ -146,6 +146,9 @@ def server_command(open_store: Callable[[Path], SampleStore] | None = None) -> c
     return server
 
 
+server = server_command()
+
+
 @click.group()
 def users() -> None:
     """Add, change, remove and list the users of a server.

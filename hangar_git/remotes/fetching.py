@@ -110,3 +110,24 @@ def fetch_data(
         if isinstance(store, GrpcStore):
             store.close()
     return Fetched(commits, len(lacking), size, copied, chosen)
+
+
+def fetch_missing(git: GitRepository, name: str, digests: Collection[Digest]) -> tuple[int, int]:
+    """Bring those of `digests` that are not here and that a remote has.
+
+    Returns
+    -------
+    tuple of int
+        How many came; how many are neither here nor there.
+    """
+    local = LocalSamples(Layout.of(git).root)
+    lacking = local.missing(digests)
+    store = open_data(git, find_remote(git, name))
+    try:
+        nowhere = set(store.missing(lacking))
+        found = [digest for digest in lacking if digest not in nowhere]
+        copy_samples(store, local, found)
+    finally:
+        if isinstance(store, GrpcStore):
+            store.close()
+    return len(found), len(nowhere)

@@ -74,7 +74,7 @@ def run_remote_git(
         check=False, given_fds=given_fds,
     )  # fmt: skip
     if done.returncode != 0:
-        raise _error(done.stderr.decode(errors="replace"), done.returncode)
+        raise _error((done.stderr + done.stdout).decode(errors="replace"), done.returncode)
     return done
 
 
@@ -95,8 +95,8 @@ def _error(said: str, code: int) -> HangarError:
 
 
 def _explained(line: str, lines: list[str]) -> str:
-    if match := re.search(r"! \[[^\]]*\]\s+(\S+) -> (\S+) \((.*)\)", line):
-        branch, why = match[2], match[3]
+    if match := re.search(r"!\s+\S+:(?:refs/heads/)?(\S+)\s+\[[^\]]*\] \((.*)\)", line):
+        branch, why = match[1], match[2]
         if why in ("fetch first", "non-fast-forward"):
             why = "it has commits that are not in yours; fetch and merge them, then push again"
         elif why == "stale info":

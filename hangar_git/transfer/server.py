@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import select
 import signal
 import sys
 import threading
@@ -181,13 +183,14 @@ def serve(
     log goes to standard error.
     """
     start_log(sys.stderr)
-    asked_to_stop = threading.Event()
-    hurry = threading.Event()
+    # No Event: its lock may be held by the very wait that the handler interrupts (seen, 2026-11).
+    told, tell = os.pipe()
+    signals = 0
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if asked_to_stop.is_set():
-            hurry.set()
-        asked_to_stop.set()
+        nonlocal signals
+        signals += 1
+        os.write(tell, b"\0")
 
     server = Server(config, open_store)
     former = {
@@ -198,19 +201,19 @@ def serve(
         if ready is not None:
             ready(server)
         ends = time.monotonic() + (config.timeout_s or float("inf"))
-        # Looked at again and again: a signal that comes as the wait begins does not end it.
-        while not asked_to_stop.wait(min(0.2, max(0.0, ends - time.monotonic()))):
-            if time.monotonic() >= ends:
-                break
+        while not signals and time.monotonic() < ends:
+            select.select([told], [], [], min(3600.0, max(0.0, ends - time.monotonic())))
         stopping = threading.Thread(target=server.stop)
         stopping.start()
         while stopping.is_alive():
             stopping.join(0.2)
-            if hurry.is_set():
+            if signals > 1:
                 server.cut_off()
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+        os.close(told)
+        os.close(tell)
 
 
 __all__ = ["Server", "ServerConfig", "serve"]

@@ -30,19 +30,19 @@ from remotes.clones import Clone, assert_whole, sample
 
 
 @pytest.fixture
-def clone(tmp_path, server):
-    return Clone.made(tmp_path / "clone", server.url("team/digits"))
+def clone(tmp_path, host):
+    return Clone.made(tmp_path / "clone", host.url("team/digits"))
 
 
-def store_of(server: HangarServer, name: str = "team/digits") -> LocalSamples:
-    return LocalSamples(server.root / f"{name}.git" / "hangar")
+def store_of(host: HangarServer, name: str = "team/digits") -> LocalSamples:
+    return LocalSamples(host.root / f"{name}.git" / "hangar")
 
 
-def test_what_is_pushed_is_there_and_can_be_fetched_by_others(server, clone, tmp_path):
+def test_what_is_pushed_is_there_and_can_be_fetched_by_others(host, clone, tmp_path):
     clone.commit(range(500))
     done = clone.push()
     assert done.returncode == 0, done.stderr
-    assert_whole(server.root / "team/digits.git")
+    assert_whole(host.root / "team/digits.git")
     other = Clone.cloned(tmp_path / "other", clone.url)
     other.fetch()
     assert_whole(other.path)
@@ -51,26 +51,26 @@ def test_what_is_pushed_is_there_and_can_be_fetched_by_others(server, clone, tmp
     co.close()
 
 
-def test_commits_are_refused_as_long_as_their_data_is_not_there(server, clone):
+def test_commits_are_refused_as_long_as_their_data_is_not_there(host, clone):
     clone.commit(range(5))
     refused = clone.push_refs()
     assert refused.returncode != 0
     assert "and 2 more is not here; 'git hangar push' sends it" in refused.stderr
-    assert str(server.root) not in refused.stderr
+    assert str(host.root) not in refused.stderr
     clone.push_data()
     assert clone.push_refs().returncode == 0
 
 
 @pytest.mark.parametrize("ref", ["refs/tags/v1", "refs/heads/deep/branch", "refs/notes/x"])
-def test_no_kind_of_ref_leads_to_commits_without_data(server, clone, ref):
+def test_no_kind_of_ref_leads_to_commits_without_data(host, clone, ref):
     clone.commit([1])
     clone.git("tag", "-a", "-m", "x", "v1")
     what = "v1" if "tags" in ref else "HEAD"
     assert clone.git.run("push", "origin", f"{what}:{ref}").returncode != 0
-    assert Clone(server.root / "team/digits.git", "").git("for-each-ref") == ""
+    assert Clone(host.root / "team/digits.git", "").git("for-each-ref") == ""
 
 
-def test_data_missing_in_the_middle_of_history_is_noticed(server, clone):
+def test_data_missing_in_the_middle_of_history_is_noticed(host, clone):
     clone.commit([1])
     co = clone.repository.checkout(write=True)
     co["a"].remove(1)
@@ -81,18 +81,18 @@ def test_data_missing_in_the_middle_of_history_is_noticed(server, clone):
     assert clone.push().returncode == 0
 
 
-def test_one_bad_branch_of_a_push_moves_none(server, clone):
+def test_one_bad_branch_of_a_push_moves_none(host, clone):
     clone.push()
     clone.git("branch", "good")
     clone.commit([1])
     refused = clone.git.run("push", "origin", "good:refs/heads/good", "HEAD:refs/heads/bad")
     assert refused.returncode != 0
-    assert "good" not in Clone(server.root / "team/digits.git", "").git("for-each-ref")
+    assert "good" not in Clone(host.root / "team/digits.git", "").git("for-each-ref")
 
 
-def test_hooks_of_the_repository_run_as_well(server, clone):
+def test_hooks_of_the_repository_run_as_well(host, clone):
     clone.push()
-    bare = server.root / "team/digits.git"
+    bare = host.root / "team/digits.git"
     (bare / "hooks").mkdir()
     for name in ("pre-receive", "update", "post-receive", "post-update", "reference-transaction"):
         (bare / "hooks" / name).write_text(
@@ -151,7 +151,7 @@ def test_what_git_says_of_a_push_is_read_strictly():
         pushed_commits("nonsense\n")
 
 
-def test_sixteen_clients_push_to_branches_of_their_own(server, clone, tmp_path):
+def test_sixteen_clients_push_to_branches_of_their_own(host, clone, tmp_path):
     clone.commit(range(20))
     assert clone.push().returncode == 0
 
@@ -163,12 +163,12 @@ def test_sixteen_clients_push_to_branches_of_their_own(server, clone, tmp_path):
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(work, range(16)))
-    bare = Clone(server.root / "team/digits.git", "")
+    bare = Clone(host.root / "team/digits.git", "")
     assert len(bare.git("for-each-ref", "refs/heads").splitlines()) == 17
     assert_whole(bare.path)
 
 
-def test_sixteen_clients_push_to_one_branch_and_lose_nothing(server, clone, tmp_path):
+def test_sixteen_clients_push_to_one_branch_and_lose_nothing(host, clone, tmp_path):
     """Each merges what the others were faster with, and tries again."""
     clone.commit(range(20))
     assert clone.push().returncode == 0
@@ -199,14 +199,14 @@ def test_sixteen_clients_push_to_one_branch_and_lose_nothing(server, clone, tmp_
     assert {key for key in co["a"] if key >= 1000} == set(range(1000, 1016))
     co.close()
     assert_whole(last.path)
-    assert_whole(server.root / "team/digits.git")
+    assert_whole(host.root / "team/digits.git")
 
 
 def test_a_full_disk_of_the_server_is_one_line_and_the_push_goes_on_later(tmp_path, on_path):
     with ExitStack() as stack:
         small = stack.enter_context(mounted(tmp_path / "small", "-o", "size=24m"))
-        server = stack.enter_context(HangarServer("--root", small, "--create", store=None))
-        clone = Clone.made(tmp_path / "clone", server.url())
+        host = stack.enter_context(HangarServer("--root", small, "--create", store=None))
+        clone = Clone.made(tmp_path / "clone", host.url())
         clone.commit(range(10))
         assert clone.push().returncode == 0
         co = clone.repository.checkout(write=True)
@@ -229,7 +229,7 @@ def test_a_full_disk_of_the_server_is_one_line_and_the_push_goes_on_later(tmp_pa
         assert_whole(small / "repo.git")
 
 
-def test_samples_that_are_not_what_they_say_are_refused_by_the_server(server, clone):
+def test_samples_that_are_not_what_they_say_are_refused_by_the_server(host, clone):
     clone.commit(range(3))
     (parcel,) = [*clone.samples.export(list(clone.needed()))][:1]
     lies = Parcel(parcel.digests, parcel.data[:-1] + bytes([parcel.data[-1] ^ 1]))
@@ -238,7 +238,7 @@ def test_samples_that_are_not_what_they_say_are_refused_by_the_server(server, cl
         for bad in (lies, strange):
             with pytest.raises(IntegrityError):
                 remote.receive([bad])
-    assert len(store_of(server).missing(list(clone.needed()))) == 3
+    assert len(store_of(host).missing(list(clone.needed()))) == 3
 
 
 # -- data in a bucket --------------------------------------------------------------------------

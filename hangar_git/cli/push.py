@@ -1,0 +1,53 @@
+"""``git hangar push``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..errors import InvalidInputError
+from ..remotes.pushing import Force
+from ..remotes.pushing import push as push_branch
+from ..transfer.credentials import Credentials
+from .here import open_git
+from .transferring import progress_bar, size_text
+
+
+@click.command(short_help="Upload a branch: its data, then its history.")
+@click.argument("remote")
+@click.argument("branch")
+@click.option("--force", is_flag=True, help="Move the remote's branch even if it loses commits.")
+@click.option(
+    "--force-with-lease", is_flag=False, flag_value="", metavar="[BRANCH:COMMIT]",
+    help="The same, if it is where it was last fetched, or at COMMIT.",
+)  # fmt: skip
+@click.option("--username", help="Who you are; by default Git's credential helpers say.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def push(
+    remote: str,
+    branch: str,
+    force: bool,
+    force_with_lease: str | None,
+    username: str | None,
+    password_stdin: bool,
+) -> None:
+    """Upload local BRANCH commit history / data to REMOTE.
+
+    Data goes first, then history: a branch there never names data that is not there. Only what is
+    missing is sent; a push that was cut off goes on where it ended.
+    """
+    credentials = None
+    if username is not None or password_stdin:
+        if username is None or not password_stdin:
+            raise InvalidInputError("--username and --password-stdin go together")
+        credentials = Credentials(sys.stdin.readline().rstrip("\r\n"), username)
+    with progress_bar("pushing data") as progress:
+        done = push_branch(
+            open_git(), remote, branch, credentials=credentials,
+            force=Force(force, force_with_lease), progress=progress,
+        )  # fmt: skip
+    sent = done.copied
+    click.echo(
+        f"{branch}: {sent.samples:,} samples ({size_text(sent.size_bytes)}) sent to {remote}"
+    )

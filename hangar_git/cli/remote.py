@@ -1,0 +1,72 @@
+"""``git hangar remote``."""
+
+from __future__ import annotations
+
+import click
+
+from ..errors import StateError
+from ..remotes import remoteconfig
+from .here import open_git
+from .output import json_option, print_json
+
+
+@click.group()
+def remote() -> None:
+    """Operations for working with remote repositories."""
+
+
+@remote.command()
+@click.argument("name")
+@click.argument("address")
+@click.option("--data", metavar="ADDRESS", help="Where data is, if ADDRESS is of a Git host:"
+              " hangar://HOST:PORT/REPO, file:///DIRECTORY, s3://BUCKET/PREFIX.")  # fmt: skip
+def add(name: str, address: str, data: str | None) -> None:
+    """Add a remote called NAME at ADDRESS.
+
+    ADDRESS is HOST:PORT of a Hangar server, hangar://HOST:PORT/REPO, or any address of Git.
+    """
+    info = remoteconfig.add_remote(open_git(), name, address, data)
+    click.echo(f"Remote: {info.name} at {info.address}")
+
+
+@remote.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove the remote NAME, with its remote-tracking branches."""
+    info = remoteconfig.remove_remote(open_git(), name)
+    click.echo(f"Removed remote: {info.name}, which was at {info.address}")
+
+
+@remote.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List remotes: name, address, and where their data is."""
+    git = open_git()
+    rows = []
+    for name in remoteconfig.remote_names(git):
+        address = remoteconfig.shown_address(remoteconfig.remote_url(git, name))
+        try:
+            data = remoteconfig.find_remote(git, name).where
+        except StateError:
+            data = ""
+        rows.append({"name": name, "address": address, "data": data})
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        click.echo("\t".join([row["name"], row["address"], row["data"] or "no data address"]))
+
+
+@remote.command()
+@click.argument("name")
+def trust(name: str) -> None:
+    """Confirm, for this clone, the data address that others committed in .hangar/config.
+
+    It may then be sent data and credentials. If the committed address changes, it is asked for
+    again.
+    """
+    address = remoteconfig.trust(open_git(), name)
+    if address is None:
+        click.echo(f"remote {name} does not use a committed address: there is nothing to confirm")
+    else:
+        click.echo(f"Confirmed: {address}")
