@@ -10,6 +10,7 @@ import logging
 import os
 import shlex
 import shutil
+import socket
 import socketserver
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from .checks import lacking_data, pushed_commits, refusal
 SOCKET_VARIABLE = "HANGAR_PUSH_CHECK"
 _LONGEST_QUESTION = 256 << 20
 _LONGEST_SOCKET_PATH = 100
+_PREFIX = "hangar-server-"
 _CHAINED = ("update", "post-receive", "post-update", "reference-transaction", "proc-receive")
 
 _ASK = '''"""Asks the server whether a push may be taken; run by the pre-receive hook."""
@@ -84,7 +86,8 @@ class PushChecks:
     """
 
     def __init__(self, open_store: Callable[[Path], SampleStore]) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="hangar-server-"))
+        _remove_abandoned()
+        self._directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
         try:
             hooks = self._directory / "hooks"
             address = self._directory / "socket"
@@ -120,6 +123,18 @@ class PushChecks:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _remove_abandoned() -> None:
+    """Remove what servers left that were killed: nobody answers at their sockets."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with socket.socket(socket.AF_UNIX) as asking:
+            try:
+                asking.connect(str(directory / "socket"))
+            except ConnectionRefusedError:
+                shutil.rmtree(directory, ignore_errors=True)
+            except OSError:
+                pass  # it is another user's, or only begins
 
 
 def refuse_other_hooks(git_options: tuple[str, ...]) -> None:
