@@ -32,6 +32,7 @@ _COMMANDS = {
     "merge": ("merge", "resolve", "revert"),
     "push": ("push",),
     "remote": ("remote",),
+    "server": ("server", "users"),
     "staging": ("lock", "reset", "status"),
     "tracing": ("blame", "restore"),
 }

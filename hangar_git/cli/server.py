@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,20 +24,15 @@ _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 _directory = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
-def server_command(
-    open_store: Callable[[Path], SampleStore],
-    git_options: Sequence[str] = (),
-    git_environment: Mapping[str, str] | None = None,
-) -> click.Command:
-    """``git hangar server``, whose repositories keep their samples where `open_store` says.
+def server_command(open_store: Callable[[Path], SampleStore] | None = None) -> click.Command:
+    """``git hangar server``.
 
     Parameters
     ----------
     open_store
-        Opens the samples of the repository at a path.
-    git_options, git_environment
-        Settings (``name=value``) and variables of the Git programs that serve fetches and pushes,
-        such as a ``core.hooksPath``. The user's own settings come after them.
+        Opens the samples of the repository at a path; pushes are then not checked. By default they
+        are kept in the repository, or where ``--store`` says, and commits are taken only after
+        their data.
     """
 
     @click.command(short_help="Serve repositories, their history and data.")
@@ -59,6 +54,12 @@ def server_command(
         "--default",
         type=_path,
         help=f"Repository for addresses without a path; {SERVER_DIRECTORY} unless --root is given.",
+    )
+    @click.option(
+        "--store",
+        metavar="ADDRESS",
+        help="Keep data in this bucket or directory, such as s3://bucket/prefix or file:///dir,"
+        " which several servers may share; by default it lies in the repositories.",
     )
     @click.option("--create", is_flag=True, help="Make repositories that are pushed to.")
     @click.option("--cert", type=_file, help="Certificate (PEM); the server then speaks TLS only.")
@@ -97,7 +98,8 @@ def server_command(
         anonymous: str | None,
         max_calls: int,
         idle: float,
-        git_option: Sequence[str],
+        git_option: tuple[str, ...],
+        store: str | None,
         **settings: Any,
     ) -> None:
         """Serve repositories, their history and data, until stopped.
@@ -105,6 +107,9 @@ def server_command(
         Without --root, one repository in the current directory is served, and made if it is not
         there. SIGTERM and Ctrl-C let running transfers end; a second one cuts them off.
         """
+        from ..remotes.receiving import refuse_other_hooks
+        from ..remotes.serving import Served
+        from ..transfer.address import parse_address
         from ..transfer.server import Server, serve
 
         if settings["root"] is None and settings["default"] is None:
@@ -114,8 +119,7 @@ def server_command(
         config = ServerConfig(
             timeout_s=timeout or None,
             anonymous=Right.parse(anonymous) if anonymous else None,
-            git_options=(*git_options, *git_option),
-            git_environment=git_environment or {},
+            git_options=git_option,
             limits=ServerLimits(concurrent_calls=max_calls, idle_s=idle),
             **settings,
         )
@@ -126,9 +130,23 @@ def server_command(
             click.echo(f"Hangar server at {config.ip}:{running.port}; stop it with Ctrl-C")
             sys.stdout.flush()
 
-        serve(config, open_store, ready)
+        if open_store is not None:
+            serve(config, open_store, ready)
+            return
+        refuse_other_hooks(git_option)
+        address = parse_address(store) if store else None
+        with Served(address, config.root, config.default) as served:
+            checked = replace(
+                config,
+                git_options=(*served.git_options, *git_option),
+                git_environment=served.git_environment,
+            )
+            serve(checked, served.open_store, ready)
 
     return server
+
+
+server = server_command()
 
 
 @click.group()

@@ -13,7 +13,7 @@ from ..durable import replace_file
 from ..errors import ReadOnlyError, StateError
 from ..records.gitprogram import run_git
 from ..records.gitrepo import GitRepository
-from .run import NAMES
+from .run import HOST_NAMES, NAMES
 
 _ASIDE = ".before-hangar"
 _MARK = b"hangar_git hook"
@@ -30,6 +30,10 @@ def hooks_directory(git: GitRepository) -> Path:
     done = run_git("rev-parse", "--git-path", "hooks", git_dir=git.git_dir, workdir=git.workdir)
     path = Path(done.stdout.decode().strip())
     return path if path.is_absolute() else (git.workdir or git.git_dir) / path
+
+
+def _names(git: GitRepository) -> tuple[str, ...]:
+    return NAMES + HOST_NAMES if git.workdir is None else NAMES
 
 
 def _driver_settings() -> dict[str, str]:
@@ -54,7 +58,7 @@ def install(git: GitRepository) -> list[str]:
     chained = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name in NAMES:
+        for name in _names(git):
             hook, aside = directory / name, directory / f"{name}{_ASIDE}"
             if _is_ours(hook):
                 pass
@@ -76,7 +80,7 @@ def install(git: GitRepository) -> list[str]:
 def uninstall(git: GitRepository) -> None:
     """Take drivers and hooks out; what was there before them is there again."""
     directory = hooks_directory(git)
-    for name in NAMES:
+    for name in _names(git):
         hook, aside = directory / name, directory / f"{name}{_ASIDE}"
         if _is_ours(hook):
             hook.unlink()

@@ -1,4 +1,7 @@
-"""What each hook does. Local work of the size of the change; no network; never waiting."""
+"""What each hook does. Local work of the size of the change; never waiting.
+
+Only those around a push use the network, and only when data is, or may be, missing there.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,20 @@ from ..staging.withindex import check_index, finish_commit, put_into_index
 from ..staging.writerbranch import WriterBranchFile
 
 NAMES = ("pre-commit", "post-commit", "post-checkout", "post-merge", "post-rewrite", "pre-push")
+HOST_NAMES = ("pre-receive",)
+"""Hooks of a bare repository, which others push to, on top of those."""
 
 
 def run_hook(name: str, arguments: Sequence[str]) -> int:
     """Run the hook `name` in the current directory; its exit code."""
     git = GitRepository.discover(Path.cwd())
-    if git is None or not Layout.of(git).exists:
+    if git is None:
+        return 0
+    if name in ("pre-push", "pre-receive"):
+        from .remotes import pre_push, pre_receive
+
+        return (pre_push if name == "pre-push" else pre_receive)(git, arguments)
+    if not Layout.of(git).exists:
         return 0
     hooks: dict[str, Callable[[GitRepository, Sequence[str]], int]] = {
         "pre-commit": pre_commit,

@@ -77,9 +77,18 @@ def _sent_to(name: str) -> str:
     return f"remote.{name}.hangarsentto"
 
 
-def remember_address(git: GitRepository, remote: Remote) -> None:
-    """Note that what the remote-tracking branches lead to is at the address the remote has now."""
-    if settings(git).get(_sent_to(remote.name), [""])[-1] != remote.where:
+def remember_address(git: GitRepository, remote: Remote, tips: list[str]) -> None:
+    """Note that what the remote-tracking branches lead to is at the address the remote has now.
+
+    Not so if they lead to more than `tips`, whose data alone is known to be there.
+    """
+    if settings(git).get(_sent_to(remote.name), [""])[-1] == remote.where:
+        return
+    others = run_git(
+        "rev-list", "--max-count=1", f"--remotes={remote.name}", "--not", *tips,
+        git_dir=git.git_dir,
+    )  # fmt: skip
+    if not others.stdout:
         name = f"remote.{remote.name}.hangarSentTo"
         run_git("config", "--replace-all", name, remote.where, git_dir=git.git_dir)
 
@@ -119,7 +128,7 @@ def push(
         if store is not None:
             copied = send_samples(git, named, store, remote.where, progress)
         _push_refs(git, remote, branch, store, credentials, force or Force())
-    remember_address(git, remote)
+    remember_address(git, remote, [HEADS + branch])
     return Pushed(branch, len(named.places), copied)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import NoReturn
 
@@ -20,11 +21,13 @@ from ..errors import (
     RemoteProtocolError,
     StorageError,
 )
+from .jsonlog import log
 from .sealing import DamagedError
 from .serveraddress import ServerAddress
 
 KIND_KEY = "hangar-kind"
 _MAX_MESSAGE = 1000
+_DIRECTORIES = re.compile(r"(?<![^\s'\"(=])/(?:[^/\s]+/)+")
 
 _STATUS: dict[type[HangarError], grpc.StatusCode] = {
     RemoteConnectionError: grpc.StatusCode.UNAVAILABLE,
@@ -63,7 +66,19 @@ def abort(context: grpc.ServicerContext, error: HangarError) -> NoReturn:
     """End a call with `error`."""
     known = next((kind for kind in type(error).__mro__ if kind in _STATUS), RemoteError)
     context.set_trailing_metadata(((KIND_KEY, known.kind),))
-    context.abort(_STATUS[known], " ".join(str(error).split())[:_MAX_MESSAGE])
+    context.abort(_STATUS[known], told(error))
+
+
+def told(error: HangarError) -> str:
+    """What callers are told of `error`; the log has the rest.
+
+    They have no business knowing where on the server's disk things are.
+    """
+    message = " ".join(str(error).split())
+    short = _DIRECTORIES.sub("", message)
+    if short != message:
+        log("error", level=logging.ERROR, message=message)
+    return short[:_MAX_MESSAGE]
 
 
 def stated(error: grpc.RpcError, address: ServerAddress) -> HangarError | None:

@@ -8,28 +8,16 @@ from pathlib import Path
 
 import numpy as np
 from repositories import USER_EMAIL, USER_NAME
-from transfer import hangarserver
+from transfer.hangarserver import HangarServer
 
 from hangar_git import Repository
 
-_PROGRAM = """
-import sys
-from hangar_git.cli.server import server_command
-from hangar_git.remotes.localstore import LocalSamples
-server_command(lambda path: LocalSamples(path / "hangar"))(sys.argv[1:], standalone_mode=False)
-"""
 
-
-class Server(hangarserver.HangarServer):
-    """A Hangar server whose repositories keep samples as clones do."""
+class Server(HangarServer):
+    """A Hangar server of real repositories."""
 
     def __init__(self, *options: object, **env: str) -> None:
-        former = hangarserver._PROGRAM
-        hangarserver._PROGRAM = _PROGRAM
-        try:
-            super().__init__(*options, **env)
-        finally:
-            hangarserver._PROGRAM = former
+        super().__init__(*options, store=None, **env)
 
     @property
     def bare(self) -> str:

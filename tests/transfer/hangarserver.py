@@ -24,14 +24,29 @@ from hangar_git.cli.server import server_command
 from transfer import stores
 server_command(stores.{store})(sys.argv[1:], standalone_mode=False)
 """
+_REAL_PROGRAM = """
+import sys
+from hangar_git.cli.main import main
+sys.exit(main(["server", *sys.argv[1:]]))
+"""
 
 
 class HangarServer:
-    """A server in a process of its own, on a free port of loopback."""
+    """A server in a process of its own, on a free port of loopback.
 
-    def __init__(self, *options: object, store: str = "DirectoryStore", port: int = 0, **env: str):
+    Its samples lie in a `store` of `stores.py`; None: where those of the real program do.
+    """
+
+    def __init__(
+        self,
+        *options: object,
+        store: str | None = "DirectoryStore",
+        port: int = 0,
+        **env: str,
+    ) -> None:
+        program = _REAL_PROGRAM if store is None else _PROGRAM.format(store=store)
         self.process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", _PROGRAM.format(store=store),
+            [sys.executable, "-X", "faulthandler", "-c", program,
              "--ip", "127.0.0.1", "--port", str(port), *map(str, options)],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", **env},

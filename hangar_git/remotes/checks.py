@@ -1,0 +1,103 @@
+"""Judging a push: refs may move only to commits whose data is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..digest import Digest
+from ..errors import InvalidInputError
+from ..records.gitprogram import run_git
+from ..records.gitrepo import GitRepository, Oid
+from ..transfer.samples import SampleStore
+from .needed import NeededDigests, needed_by_file
+
+_ASKED_AT_ONCE = 1 << 15
+_NAMED_AT_MOST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """Samples that pushed commits name and the data remote lacks.
+
+    Parameters
+    ----------
+    count
+        How many.
+    some
+        Arrayset and key, as written, of a few.
+    """
+
+    count: int
+    some: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{arrayset}/{key}" for arrayset, key in self.some)
+        more = f" and {self.count - len(self.some):,} more" if self.count > len(self.some) else ""
+        return f"{shown}{more}"
+
+
+def pushed_commits(updates: str) -> list[Oid]:
+    """The new values of refs, as a ``pre-receive`` hook reads them: ``OLD NEW REF`` a line.
+
+    Raises
+    ------
+    InvalidInputError
+        A line is not that.
+    """
+    found = []
+    for line in updates.splitlines():
+        words = line.split(" ", 2)
+        if len(words) != 3:
+            raise InvalidInputError(f"not a ref's update: {line[:80]!r}")
+        if words[1].strip("0"):
+            found.append(words[1])
+    return [Oid(hex=oid) for oid in dict.fromkeys(found)]
+
+
+def lacking_data(
+    git: GitRepository, new: Sequence[Oid], store: SampleStore, objects: Path | None = None
+) -> Lacking | None:
+    """What `store` lacks of the samples that `new` commits name; None if nothing.
+
+    Only commits that no ref leads to yet are looked at: the others were judged when they came.
+
+    Parameters
+    ----------
+    objects
+        Directory of objects that the repository is yet to take in.
+    """
+    lacking: set[Digest] = set()
+    some: dict[tuple[str, str], None] = {}
+    for needed in _batches(needed_by_file(git, new, _all_refs(git), objects=objects)):
+        absent = store.missing(list(needed))
+        lacking.update(absent)
+        for digest in absent[: _NAMED_AT_MOST - len(some)]:
+            some[needed[digest]] = None
+    return Lacking(len(lacking), tuple(some)) if lacking else None
+
+
+def refusal(lacking: Lacking) -> str:
+    """What is told to someone who pushes commits without their data."""
+    return (
+        f"the data of {lacking} is not here; 'git hangar push' sends it before the commits, as"
+        " does 'git push' once 'git hangar install' has run"
+    )
+
+
+def _all_refs(git: GitRepository) -> list[Oid]:
+    listed = run_git("for-each-ref", "--format=%(objectname)", git_dir=git.common_dir)
+    return [Oid(hex=oid) for oid in dict.fromkeys(listed.stdout.decode().split())]
+
+
+def _batches(files: Iterable[tuple[str, dict[Digest, str]]]) -> Iterator[NeededDigests]:
+    batch: NeededDigests = {}
+    for arrayset, keys in files:
+        for digest, key in keys.items():
+            batch[digest] = arrayset, key
+        if len(batch) >= _ASKED_AT_ONCE:
+            yield batch
+            batch = {}
+    if batch:
+        yield batch
