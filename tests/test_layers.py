@@ -6,12 +6,12 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "hangar_git"
-LAYERS = {"records": 1, "store": 1, "transfer": 1, "staging": 2, "api": 3, "cli": 4, "hooks": 4}
+LAYERS = {"records": 1, "store": 1, "transfer": 1, "staging": 2, "api": 3, "cli": 4, "hooks": 4, "plugins": 4, "external": 4}
 HOMES = {
     "pygit2": ("records/",),
-    "h5py": ("store/hdf5.py", "store/lzf.py"),
+    "h5py": ("store/hdf5.py", "store/lzf.py", "plugins/hdf5.py"),
     "hdf5plugin": ("store/hdf5.py",),
-    "zarr": ("store/zarr3.py",),
+    "zarr": ("store/zarr3.py", "plugins/zarrs.py"),
     "google_crc32c": ("store/sharding.py",),
     "lmdb": ("store/index.py",),
     "numcodecs": ("store/codec.py",),
@@ -22,7 +22,8 @@ HOMES = {
     "obstore": ("transfer/objectstore.py",),
     "click": ("cli/",),
     "tqdm": ("cli/",),
-    "PIL": ("cli/formats.py",),
+    "PIL": ("plugins/",),
+    "pyarrow": ("plugins/columns.py",),
 }
 
 

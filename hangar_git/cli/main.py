@@ -11,45 +11,77 @@ import click
 
 from .. import __version__
 from ..errors import HangarError
-from .arrayset import arrayset
-from .branch import branch, checkout
-from .commit import commit
-from .diff import diff
-from .exporting import export
-from .history import log, summary
-from .hooks import hook, install, sync, uninstall
-from .importing import import_
-from .init import init
-from .maintenance import du, fsck, gc, repack
-from .merge import merge, resolve, revert
-from .staging import lock, reset, status
-from .tracing import blame, restore
+from .group import Entry, LazyGroup
+from .pager import paging
 
 PROGRAM = "git hangar"
+COMPLETE_VARIABLE = "_GIT_HANGAR_COMPLETE"
+
+ENTRIES = {
+    "arrayset": Entry("arrayset:arrayset", "Create, remove and list arraysets."),
+    "blame": Entry("tracing:blame", "Show which commit last changed each sample."),
+    "branch": Entry("branch:branch", "Create, delete and list branches."),
+    "checkout": Entry("branch:checkout", "Switch to a branch, and write to it from now on."),
+    "commit": Entry("commit:commit", "Commit what is staged."),
+    "completion": Entry("completion:completion", "Print a script that completes commands."),
+    "diff": Entry("diff:diff", "Show what differs between revisions."),
+    "du": Entry("maintenance:du", "Show what the data takes on disk."),
+    "export": Entry("exporting:export", "Export samples to files."),
+    "fsck": Entry("maintenance:fsck", "Check records, index and stored samples."),
+    "gc": Entry("maintenance:gc", "Remove samples that nothing leads to."),
+    "import": Entry("importing:import_", "Stage the samples in files."),
+    "init": Entry("init:init", "Initialize a repository at the current path."),
+    "install": Entry("hooks:install", "Register merge and diff drivers and hooks in this clone."),
+    "lock": Entry("staging:lock", "Operate on the writer lock."),
+    "log": Entry("history:log", "Display the commit graph."),
+    "merge": Entry("merge:merge", "Merge a branch into the writer branch."),
+    "plugins": Entry("viewing:plugins", "List the plugins for files."),
+    "repack": Entry("maintenance:repack", "Merge small containers, or recompress."),
+    "reset": Entry("staging:reset", "Drop all staged changes; commits and files stay."),
+    "resolve": Entry("merge:resolve", "Settle conflicts of a merge that stopped."),
+    "restore": Entry("tracing:restore", "Stage samples as an earlier commit has them."),
+    "revert": Entry("merge:revert", "Commit the inverse of a commit's data."),
+    "show": Entry("showing:show", "Summarize a commit."),
+    "status": Entry("staging:status", "Display what is staged."),
+    "summary": Entry("history:summary", "Display what a commit contains."),
+    "sync": Entry("hooks:sync", "Do what a hook that did not run would have done."),
+    "uninstall": Entry(
+        "hooks:uninstall",
+        "Take drivers and hooks out of this clone; what was there before is there again.",
+    ),
+    "view": Entry("viewing:view", "Show a sample."),
+}
+HIDDEN = {"hook": Entry("hooks:hook", "")}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    entries=ENTRIES,
+    hidden_entries=HIDDEN,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, message="%(prog)s version %(version)s")
-def cli() -> None:
+@click.option("--no-pager", is_flag=True, help="Do not pipe long output into a pager.")
+@click.pass_context
+def cli(ctx: click.Context, no_pager: bool) -> None:
     """Version control for tensor data, in a Git repository.
 
     Arrays are kept in arraysets: named samples of one dtype and shape. Changes to them are staged,
     and committed to a branch; Git's own commands (clone, log, merge, push) work on these commits.
     """
-
-
-for command in (
-    init, arrayset, import_, status, commit, checkout, branch, log, summary, export, reset, lock,
-    diff, merge, resolve, revert, restore, blame, fsck, gc, repack, du, install, uninstall, sync,
-    hook,
-):  # fmt: skip
-    cli.add_command(command)
+    if not no_pager and ctx.invoked_subcommand is not None:
+        ctx.with_resource(paging(ctx, ctx.invoked_subcommand))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code. A user's mistake is one line on stderr."""
     try:
-        result = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        result = cli.main(
+            arguments,
+            prog_name=PROGRAM,
+            complete_var=COMPLETE_VARIABLE,
+            standalone_mode=False,
+        )
         sys.stdout.flush()
     except click.ClickException as error:
         shown = StringIO()
