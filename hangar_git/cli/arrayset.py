@@ -11,7 +11,7 @@ import numpy as np
 from ..dtypes import dtype_to_json
 from ..schema import KINDS, MERGE_POLICIES, Schema
 from ..staging.staged import read_staged
-from .opening import open_repository, writing
+from .opening import open_git, open_repository, writing
 from .output import counted, form_text, json_option, print_json
 from .tracing import snapshots_of, start_of
 
@@ -128,7 +128,7 @@ def merge_policy(name: str, policy: str) -> None:
 @json_option
 def list_(startpoint: str | None, as_json: bool) -> None:
     """List the arraysets at STARTPOINT; by default of the writer branch, with staged changes."""
-    _, git = open_repository()
+    git = open_git()
     if startpoint is not None:
         snapshot = snapshots_of(git)(start_of(git, startpoint))
         rows = [(one.name, one.schema, one.count()) for one in snapshot.arraysets()]

@@ -19,7 +19,8 @@ _git_hangar_items() {
                       compopt -o filenames 2>/dev/null ;;
             plain) COMPREPLY+=("${line#*,}") ;;
         esac
-    done < <(COMP_WORDS="$1" COMP_CWORD="$2" _GIT_HANGAR_COMPLETE=bash_complete git-hangar 2>/dev/null)
+    done < <(COMP_WORDS="$1" COMP_CWORD="$2" _GIT_HANGAR_COMPLETE=bash_complete \\
+             git-hangar 2>/dev/null)
     if declare -F __ltrim_colon_completions >/dev/null; then
         __ltrim_colon_completions "${COMP_WORDS[COMP_CWORD]}"
     fi
@@ -73,7 +74,8 @@ else
     compdef _git-hangar git-hangar
 fi
 zstyle -g existing ':completion:*:*:git:*' user-commands
-zstyle ':completion:*:*:git:*' user-commands "${existing[@]}" 'hangar:version control for tensor data'
+zstyle ':completion:*:*:git:*' user-commands "${existing[@]}" \\
+    'hangar:version control for tensor data'
 """
 _FISH = """\
 # Completion of 'git hangar' and 'git-hangar' in fish.

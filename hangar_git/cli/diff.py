@@ -18,7 +18,7 @@ from ..records.refs import resolve
 from ..records.snapshot import Snapshot, Snapshots
 from ..staging.layout import Layout
 from ..staging.staged import read_staged
-from .opening import open_repository
+from .opening import open_git
 from .output import json_option, print_json
 from .valuediff import ValueDiff
 
@@ -36,7 +36,7 @@ def diff(arguments: tuple[str, ...], stat: bool, values: bool, as_json: bool) ->
     Without a revision, what is staged is compared with its base; with one, it with the tip of the
     writer branch.
     """
-    _, git = open_repository()
+    git = open_git()
     before, after, names = _sides(git, list(arguments))
     changes = [c for c in changed_arraysets(before, after) if not names or c.name in names]
     metadata = {} if names else changed_metadata(before, after)
@@ -85,6 +85,7 @@ def _sides(git: GitRepository, arguments: list[str]) -> tuple[Snapshot, Snapshot
 
 
 def kind_of(before: object, after: object) -> str:
+    """``added``, ``deleted`` or ``mutated``: what became of a value; None is none."""
     return "added" if before is None else "deleted" if after is None else "mutated"
 
 
@@ -97,6 +98,7 @@ def _sorted(change: ArraysetChange) -> list[tuple[SampleKey, Any]]:
 
 
 def arrayset_json(change: ArraysetChange) -> dict[str, Any]:
+    """What changed in an arrayset, with the names of its samples."""
     document: dict[str, Any] = {"change": kind_of(*change.schemas)}
     for kind in _SIGNS:
         document[kind] = [key for key, pair in _sorted(change) if kind_of(*pair) == kind]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -58,8 +58,8 @@ def export(
     npz h5 zarr parquet arrow    ARRAYSET.npz and the like, with all samples
     csv tsv tar                  (tar is a WebDataset; --encode=png has images in it)
 
-    Options --NAME=VALUE that are not listed here are the plugin's: --quality=95 for jpg, --rate=16000
-    for wav.
+    Options --NAME=VALUE that are not listed here are the plugin's: --quality=95 for jpg,
+    --rate=16000 for wav.
     """  # noqa: D301  # \b is click's mark of a paragraph to leave as it is
     repository, _ = open_repository()
     with reading(repository, startpoint) as checkout:
@@ -113,7 +113,7 @@ def _keys(aset: ArraysetBase, names: tuple[str, ...]) -> list[SampleKey]:
         if key in known:
             keys.append(key)
             continue
-        inside = [one for one in known if isinstance(one, tuple) and one[0] == key]
+        inside: list[SampleKey] = [one for one in known if isinstance(one, tuple) and one[0] == key]
         if not inside:
             is_int = isinstance(key, str) and key.isdecimal() and int(key) in known
             hint = f"; there is 'int:{key}'" if is_int else ""
@@ -143,7 +143,7 @@ def _samples(aset: ArraysetBase, keys: list[SampleKey]) -> Iterator[Sample]:
         data = aset._samples([records[key] for key in part], cpu_count())
         yield from map(Sample, part, data)
         at += step
-        size_bytes = max(1, max(len(d) if isinstance(d, str | bytes) else d.nbytes for d in data))
+        size_bytes = max(1, *(len(d) if isinstance(d, str | bytes) else d.nbytes for d in data))
         step = max(1, min(_BATCH_SAMPLES, _BATCH_BYTES // size_bytes))
 
 
@@ -178,12 +178,5 @@ def _to_many(plugin: BasePlugin, samples: Iterator[Sample], out: Path, extension
             save(written(sample))
         return
     with ThreadPoolExecutor(cpu_count(), "hangar-export") as pool:
-        running: list[Any] = []
-        for sample in samples:
-            running.append(pool.submit(save, written(sample)))
-            if len(running) > _BATCH_SAMPLES:
-                for future in running:
-                    future.result()
-                running = []
-        for future in running:
-            future.result()
+        while part := [written(one) for one in islice(samples, _BATCH_SAMPLES)]:
+            list(pool.map(save, part))

@@ -9,7 +9,7 @@ import click
 from ..records.diff import changed_arraysets, changed_metadata
 from ..records.gitrepo import GitRepository, Oid
 from .diff import arrayset_json, kind_of
-from .opening import open_repository
+from .opening import open_git
 from .output import counted, form_text, json_option, print_json
 from .tracing import snapshots_of, start_of
 
@@ -22,7 +22,7 @@ def show(revision: str | None, as_json: bool) -> None:
 
     By default the last commit to the writer branch. Changes are those since its first parent.
     """
-    _, git = open_repository()
+    git = open_git()
     document = _document(git, start_of(git, revision))
     if as_json:
         print_json(document)

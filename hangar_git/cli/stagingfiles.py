@@ -124,7 +124,7 @@ class FileStager:
                 try:
                     self._take(decoded)
                 # Plugins of others raise anything, and the file is to be named.
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001
                     self._refused(self._named(error, decoded.file.path))
                 if time.monotonic() - durable > _DURABLE_EVERY_S:
                     self._flush()
@@ -145,11 +145,11 @@ class FileStager:
         for file in files:
             entry = done.get(str(file.path.absolute()))
             with suppress(OSError):
-                if entry and entry[0] == stamp_of(file.path):
-                    if all(key in self._aset for key in entry[1]):
-                        self._origins.update(dict.fromkeys(entry[1], file.path))
-                        self.skipped += 1
-                        continue
+                same = entry is not None and entry[0] == stamp_of(file.path)
+                if entry and same and all(key in self._aset for key in entry[1]):
+                    self._origins.update(dict.fromkeys(entry[1], file.path))
+                    self.skipped += 1
+                    continue
             left.append(file)
         return left
 
@@ -217,12 +217,13 @@ class FileStager:
             if self._schema.nested:
                 self._aset.update(dict(self._rows))
             else:
-                keys, data = zip(*self._rows, strict=True)
-                named = self._schema.named_samples
-                made = self._aset.add_batch(keys if named else None, list(data))
-                if not named:
-                    self._finished = []  # their names were made up: they are read again
-                    del made
+                data = [one for _, one in self._rows]
+                if self._schema.named_samples:
+                    self._aset.add_batch([key for key, _ in self._rows], data)
+                else:
+                    self._aset.add_batch(None, data)
+                    # Their names were made up: what is read again could not be told from them.
+                    self._finished = []
         if self._label_rows and self.labels is not None:
             self.labels.arrayset.add_batch(self._label_rows)
         for decoded, keys in self._finished:

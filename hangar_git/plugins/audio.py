@@ -25,7 +25,7 @@ class AudioPlugin(FilePlugin):
     def __init__(self) -> None:
         super().__init__(("load", "save", "board_show"), ("wav", "flac", "ogg"))
 
-    def load(  # type: ignore[override]
+    def load(
         self, fpath: Any, *, form: Form | None = None, dtype: str | None = None
     ) -> tuple[Any, str]:
         """As `BasePlugin.load`; `dtype` is one of int16, int32, float32, float64."""

@@ -28,7 +28,7 @@ class ColumnPlugin(ContainerPlugin):
     numbers in their order, or of one column that holds lists, texts or bytes.
     """
 
-    def load(  # type: ignore[override]
+    def load(
         self,
         fpath: Any,
         *,

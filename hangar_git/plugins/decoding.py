@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,10 +164,8 @@ def _tasks(files: Iterable[Found]) -> Iterator[list[Found]]:
     size_bytes = 0
     for file in files:
         part.append(file)
-        try:
+        with suppress(OSError):  # reading will tell
             size_bytes += os.stat(file.path).st_size  # noqa: PTH116  # half the time of Path.stat
-        except OSError:
-            pass  # reading will tell
         if len(part) >= _TASK_FILES or size_bytes >= _TASK_BYTES:
             yield part
             part, size_bytes = [], 0

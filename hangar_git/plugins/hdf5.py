@@ -18,7 +18,7 @@ class Hdf5Plugin(ContainerPlugin):
     def __init__(self) -> None:
         super().__init__(("load", "save"), ("h5", "hdf5", "he5"))
 
-    def load(  # type: ignore[override]
+    def load(
         self, fpath: Any, *, form: Form | None = None, dataset: str | None = None
     ) -> Iterator[tuple[Any, str | int]]:
         """As `BasePlugin.load`; `dataset` is the dataset, or the group, to read."""

@@ -1,8 +1,8 @@
 """Files of named arrays in groups, such as HDF5 and Zarr.
 
 A dataset with one dimension more than the samples have holds samples along its first axis; their
-names are in dataset ``keys`` beside it, or they are numbered. Others hold one sample each, called by
-their name; in a group, by the group's name and theirs.
+names are in dataset ``keys`` beside it, or they are numbered. Others hold one sample each, called
+by their name; in a group, by the group's name and theirs.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def samples_of(
 
 
 def _is_stack(one: Any, form: Form | None) -> bool:
-    return one.ndim == (form.rank + 1 if form is not None and form.kind == "array" else -1)
+    if form is None or form.kind != "array":
+        return False
+    return int(one.ndim) == form.rank + 1
 
 
 def _along(where: str, stack: Any, keys: Any | None) -> Iterator[tuple[Any, str | int]]:
@@ -93,8 +95,8 @@ def write(
     samples: Iterable[Sample],
     form: Form | None,
     new_stack: Callable[[int, Form], Any],
-    new_array: Callable[[str, Any], None],
-    new_keys: Callable[[list[str]], None],
+    new_array: Callable[[str, Any], Any],
+    new_keys: Callable[[list[str]], Any],
     count: int | None,
 ) -> None:
     """Write `samples`: as one stack if they are of one shape and their number is known."""

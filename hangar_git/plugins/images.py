@@ -30,7 +30,7 @@ class ImagePlugin(FilePlugin):
     def __init__(self) -> None:
         super().__init__(("load", "save", "show", "board_show"), EXTENSIONS)
 
-    def load(  # type: ignore[override]
+    def load(
         self, fpath: Any, *, form: Form | None = None, mode: str | None = None
     ) -> tuple[Any, str]:
         """As `BasePlugin.load`; `mode` is one of Pillow's to convert to, such as RGB or L."""

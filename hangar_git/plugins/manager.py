@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import InvalidInputError, StateError
 from .base import PROVIDES, BasePlugin
@@ -46,7 +46,7 @@ class PluginManager:
         Why a plugin could not be taken, by its name.
     """
 
-    valid_provides = list(PROVIDES)
+    valid_provides: ClassVar[list[str]] = list(PROVIDES)
 
     def __init__(self) -> None:
         self.broken: dict[str, str] = {}

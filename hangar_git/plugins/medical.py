@@ -17,7 +17,7 @@ class NiftiPlugin(FilePlugin):
     def __init__(self) -> None:
         super().__init__(("load", "save"), ("nii", "nii.gz"))
 
-    def load(self, fpath: Any, *, form: Form | None = None) -> tuple[Any, str]:  # type: ignore[override]  # noqa: ARG002
+    def load(self, fpath: Any, *, form: Form | None = None) -> tuple[Any, str]:  # noqa: ARG002
         """As `BasePlugin.load`: values as stored, or scaled where the file says how."""
         nibabel = library("nibabel", "nifti")
         path = Path(fpath)
@@ -45,7 +45,7 @@ class DicomPlugin(FilePlugin):
     def __init__(self) -> None:
         super().__init__(("load", "save"), ("dcm", "dicom"))
 
-    def load(self, fpath: Any, *, form: Form | None = None) -> tuple[Any, str]:  # type: ignore[override]  # noqa: ARG002
+    def load(self, fpath: Any, *, form: Form | None = None) -> tuple[Any, str]:  # noqa: ARG002
         """As `BasePlugin.load`: stored values, without rescaling."""
         pydicom = library("pydicom", "dicom")
         with readable(fpath, "a DICOM file"):

@@ -1,7 +1,7 @@
 """Sample names in names of files, and in files that hold many samples.
 
-A sample called ``"a7"`` is ``a7``, and one called by the integer 10 is ``int=10``, since ``"10"`` may
-be another sample's name; a nested sample is ``outer/inner``. ``=`` is in no sample's name.
+A sample called ``"a7"`` is ``a7``, and one called by the integer 10 is ``int=10``, since ``"10"``
+may be another sample's name; a nested sample is ``outer/inner``. ``=`` is in no sample's name.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class NpyPlugin(FilePlugin):
     def __init__(self) -> None:
         super().__init__(("load", "save", "show", "board_show"), ("npy",))
 
-    def load(self, fpath: Any, *, form: Form | None = None) -> Any:  # type: ignore[override]
+    def load(self, fpath: Any, *, form: Form | None = None) -> Any:
         """As `BasePlugin.load`; the rows of a stack are called 0, 1, 2, ..."""
         path = Path(fpath)
         if path.suffix.lower() == ".npz":  # asked for by the plugin's name
@@ -56,7 +56,7 @@ class NpzPlugin(ContainerPlugin):
     def __init__(self) -> None:
         super().__init__(("load", "save"), ("npz",))
 
-    def load(self, fpath: Any, *, form: Form | None = None) -> Iterator[tuple[Any, str]]:  # type: ignore[override]
+    def load(self, fpath: Any, *, form: Form | None = None) -> Iterator[tuple[Any, str]]:
         """As `BasePlugin.load`."""
         # Given a path of a damaged archive, NumPy would leave the file open.
         with Path(fpath).open("rb") as file:

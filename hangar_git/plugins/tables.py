@@ -27,7 +27,7 @@ class CsvPlugin(ContainerPlugin):
     def __init__(self) -> None:
         super().__init__(("load", "save"), ("csv", "tsv"))
 
-    def load(  # type: ignore[override]
+    def load(
         self,
         fpath: Any,
         *,

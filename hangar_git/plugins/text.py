@@ -20,7 +20,7 @@ class TextPlugin(FilePlugin):
             ("txt", "text", "md", "rst", "json", "jsonl", "xml", "html", "yaml", "yml", "toml"),
         )
 
-    def load(self, fpath: Any, *, form: Form | None = None) -> tuple[Any, str]:  # type: ignore[override]
+    def load(self, fpath: Any, *, form: Form | None = None) -> tuple[Any, str]:
         """As `BasePlugin.load`: a str where the arrayset keeps texts, else an array of rank 0."""
         try:
             text = Path(fpath).read_bytes().decode()
@@ -50,7 +50,7 @@ class BytesPlugin(FilePlugin):
     def __init__(self) -> None:
         super().__init__(("load", "save"), ("bin",))
 
-    def load(self, fpath: Any, *, form: Form | None = None) -> tuple[Any, str]:  # type: ignore[override]
+    def load(self, fpath: Any, *, form: Form | None = None) -> tuple[Any, str]:
         """As `BasePlugin.load`: bytes where the arrayset keeps such, else an array of uint8."""
         data = Path(fpath).read_bytes()
         is_raw = form is not None and form.kind == "bytes"

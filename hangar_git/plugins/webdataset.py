@@ -1,7 +1,7 @@
 """WebDataset tar files: a member for each sample.
 
-What stands before the first dot of a member's name is the sample's name, as in any WebDataset; a dot
-in a name is therefore written ``=2E``.
+What stands before the first dot of a member's name is the sample's name, as in any WebDataset; a
+dot in a name is therefore written ``=2E``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class WebDatasetPlugin(ContainerPlugin):
     def __init__(self) -> None:
         super().__init__(("load", "save"), ("tar",))
 
-    def load(  # type: ignore[override]
+    def load(
         self, fpath: Any, *, form: Form | None = None, member: str | None = None
     ) -> Iterator[tuple[Any, str]]:
         """As `BasePlugin.load`; `member` is the extension of the members to read."""

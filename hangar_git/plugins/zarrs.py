@@ -22,7 +22,7 @@ class ZarrPlugin(ContainerPlugin):
     def __init__(self) -> None:
         super().__init__(("load", "save"), ("zarr",))
 
-    def load(  # type: ignore[override]
+    def load(
         self, fpath: Any, *, form: Form | None = None, dataset: str | None = None
     ) -> Iterator[tuple[Any, str | int]]:
         """As `BasePlugin.load`; `dataset` is the array, or the group, to read."""
