@@ -6,7 +6,17 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "hangar_git"
-LAYERS = {"records": 1, "store": 1, "transfer": 1, "staging": 2, "api": 3, "cli": 4, "hooks": 4, "plugins": 4, "external": 4}
+LAYERS = {
+    "records": 1,
+    "store": 1,
+    "transfer": 1,
+    "staging": 2,
+    "api": 3,
+    "cli": 4,
+    "hooks": 4,
+    "plugins": 4,
+    "external": 4,
+}
 HOMES = {
     "pygit2": ("records/",),
     "h5py": ("store/hdf5.py", "store/lzf.py", "plugins/hdf5.py"),

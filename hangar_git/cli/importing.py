@@ -17,7 +17,7 @@ from .importlog import ImportLog
 from .opening import open_repository, writing
 from .output import counted, json_option, no_progress_option, print_json
 from .pluginoptions import PluginCommand, form_of, manager, plugin_options
-from .stagingfiles import FileStager, Labels
+from .stagingfiles import FileStager, Labels, make_arrayset
 
 
 @click.command("import", cls=PluginCommand, short_help="Stage the samples in files.")
@@ -116,6 +116,8 @@ def import_(
                 overwrite=overwrite, keep_going=keep_going,
             )  # fmt: skip
             if labels:
+                if not checkout.arraysets[arrayset].named_samples:
+                    raise InvalidInputError("labels are for samples that have names")
                 stager.labels = Labels(checkout, labels, files, create=create)
             interrupted = stager.stage(files, loader, resume=resume)
         if interrupted:
@@ -162,10 +164,9 @@ def _create(checkout: WriterCheckout, name: str, files: list[Found], loader: Loa
         raise first.error
     data = next(iter(first.found))[0]
     if getattr(getattr(data, "dtype", None), "kind", "") == "U" and data.ndim == 0:
-        made = checkout.arraysets.init_arrayset(name, kind="str")
-    else:
-        try:
-            made = checkout.arraysets.init_arrayset(name, data.shape, data.dtype)
-        except InvalidInputError as error:
-            raise InvalidInputError(f"{files[0].path}: {error}") from error
-    return form_of(made._schema)
+        return form_of(make_arrayset(checkout, name, kind="str"))
+    try:
+        made = make_arrayset(checkout, name, shape=data.shape, dtype=data.dtype, kind="array")
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{files[0].path}: {error}") from error
+    return form_of(made)

@@ -13,9 +13,10 @@ import numpy as np
 
 from ..api.checkout import WriterCheckout
 from ..errors import AlreadyExistsError, HangarError, InvalidInputError
-from ..keys import SampleKey
+from ..keys import SampleKey, arrayset_name
 from ..plugins.decoding import Decoded, Loader, stamp_of
 from ..plugins.finding import Found, Naming
+from ..schema import Schema, new_schema
 from .importlog import ImportLog
 from .output import progress
 
@@ -24,6 +25,21 @@ _BATCH_SAMPLES = 4096
 _DURABLE_EVERY_S = 5.0
 _HELD_BYTES = 256 << 20
 """Of one file, so that it can be left out if its end is damaged."""
+
+
+def make_arrayset(
+    checkout: WriterCheckout, name: str, *, shape: Any = None, dtype: Any = None, kind: str
+) -> Schema:
+    """Make an arrayset inside a block, so that it is gone if the block fails; its schema."""
+    arraysets = checkout.arraysets
+    arrayset_name(name)
+    twin = next((old for old in arraysets.keys() if old.lower() == name.lower()), None)
+    if twin is not None:
+        raise InvalidInputError(f"arrayset {name!r} differs from {twin!r} by case only")
+    schema = new_schema(shape, dtype, None, named_samples=True, variable_shape=False, kind=kind)
+    checkout._session.area.create(name, schema)
+    arraysets._refresh()
+    return schema
 
 
 class Labels:
@@ -37,7 +53,7 @@ class Labels:
         self, checkout: WriterCheckout, name: str, files: list[Found], *, create: bool
     ) -> None:
         if create and name not in checkout.arraysets:
-            checkout.arraysets.init_arrayset(name, kind="str")
+            make_arrayset(checkout, name, kind="str")
         self.arrayset = checkout.arraysets.get(name)
         schema = self.arrayset._schema
         self._dtype = None if schema.kind == "str" else schema.dtype

@@ -72,14 +72,15 @@ def _is_stack(one: Any, form: Form | None) -> bool:
 
 
 def _along(where: str, stack: Any, keys: Any | None) -> Iterator[tuple[Any, str | int]]:
-    names: Any = range(len(stack))
+    count = int(stack.shape[0])
+    names: Any = range(count)
     if keys is not None:
         names = [_text(one) for one in keys[()]]
-    if len(names) != len(stack):
-        raise InvalidInputError(f"{where}: has {len(stack)} samples and {len(names)} keys")
+    if len(names) != count:
+        raise InvalidInputError(f"{where}: has {count} samples and {len(names)} keys")
     row_bytes = max(1, stack.dtype.itemsize * int(np.prod(stack.shape[1:])))
     step = max(1, _BLOCK_BYTES // row_bytes)
-    for at in range(0, len(stack), step):
+    for at in range(0, count, step):
         block = np.asarray(stack[at : at + step])
         for number, row in enumerate(block, at):
             yield np.array(row, order="C"), names[number]

@@ -23,7 +23,7 @@ class NiftiPlugin(FilePlugin):
         path = Path(fpath)
         path.stat()
         with readable(path, "a NIfTI file"):
-            array = np.array(nibabel.load(path).dataobj, order="C")
+            array = np.array(nibabel.load(path).dataobj[...], order="C")
         return array.astype(array.dtype.newbyteorder("="), copy=False), self.sample_name(path)
 
     def write(self, path: Path, data: Any, extension: str, **options: Any) -> None:

@@ -34,6 +34,7 @@ class CsvPlugin(ContainerPlugin):
         form: Form | None = None,
         key: str | None = None,
         columns: str | None = None,
+        delimiter: str | None = None,
     ) -> Iterator[tuple[Any, str | int]]:
         """As `BasePlugin.load`.
 
@@ -47,9 +48,11 @@ class CsvPlugin(ContainerPlugin):
             Head of the column of names; by default ``key``, if there is one.
         columns
             Heads of the columns of values, with commas between; by default all others.
+        delimiter
+            What stands between values; by default a comma, in .tsv files a tab.
         """
         path = Path(fpath)
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        delimiter = delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = csv.reader(file, delimiter=delimiter, strict=True)
