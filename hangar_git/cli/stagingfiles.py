@@ -33,7 +33,7 @@ def make_arrayset(
     """Make an arrayset inside a block, so that it is gone if the block fails; its schema."""
     arraysets = checkout.arraysets
     arrayset_name(name)
-    twin = next((old for old in arraysets.keys() if old.lower() == name.lower()), None)
+    twin = next((old for old in list(arraysets.keys()) if old.lower() == name.lower()), None)
     if twin is not None:
         raise InvalidInputError(f"arrayset {name!r} differs from {twin!r} by case only")
     schema = new_schema(shape, dtype, None, named_samples=True, variable_shape=False, kind=kind)

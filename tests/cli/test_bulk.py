@@ -214,7 +214,7 @@ def test_an_interrupted_import_is_gone_on_with(shell, tmp_path, how):
     (info / "entry_points.txt").write_text("[hangar_git.plugins]\nslow = slow_plugin:Slow\n")
     files = tmp_path / "files"
     files.mkdir()
-    for number in range(300):
+    for number in range(400):
         (files / f"{number:03}.slow").write_text("x" * (number % 200) + "\n" * 4096)
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
     command = ["git", "hangar", "import", "images", str(files)]
@@ -227,20 +227,20 @@ def test_an_interrupted_import_is_gone_on_with(shell, tmp_path, how):
     while not (how == signal.SIGINT or log.exists()) and time.monotonic() < deadline:
         time.sleep(0.05)
     if how == signal.SIGINT:
-        time.sleep(3)
+        time.sleep(6)
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert "--resume" in errors
     staged = len(samples(shell))
-    assert 0 < staged < 300
+    assert 0 < staged < 400
     again = shell.fails("import", "images", str(files), PYTHONPATH=path)
     assert "--resume" in again or "already" in again
     # A run without --resume forgets what was done, but nothing is lost: overwrite takes all.
     shell("import", "images", str(files), "--overwrite", PYTHONPATH=path)
     found = samples(shell)
-    assert len(found) == 300
+    assert len(found) == 400
     assert found["007"][0, 0, 0] == (7 + 4096) % 256
 
 
