@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -48,12 +49,8 @@ def _page(command: click.Command, ctx: click.Context, name: str) -> str:
             if command is cli:
                 lines.append(_text(inner.get_short_help_str(200)))
             else:
-                lines += [
-                    *_paragraphs(inner.help or ""),
-                    ".RS",
-                    *_options(inner, ctx, head=False),
-                    ".RE",
-                ]
+                lines += [*_paragraphs(inner.help or ""), ".RS"]
+                lines += [*_options(inner, ctx, head=False), ".RE"]
     lines += [".SH SEE ALSO", "\\fBgit\\fR(1)" if command is cli else "\\fBgit-hangar\\fR(1)"]
     return "\n".join(lines) + "\n"
 
@@ -70,7 +67,7 @@ def _options(command: click.Command, ctx: click.Context, *, head: bool = True) -
 
 
 def _paragraphs(help_text: str) -> Iterator[str]:
-    for paragraph in re.split(r"\n[ ]*\n", help_text):
+    for paragraph in re.split(r"\n[ ]*\n", inspect.cleandoc(help_text)):
         if paragraph.lstrip("\n").startswith("\b"):  # click's mark: leave lines as they are
             yield from (".PP", ".nf")
             yield from (_text(line) for line in paragraph.split("\n") if line.strip("\b "))

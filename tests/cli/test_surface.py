@@ -75,7 +75,7 @@ def test_help_lists_commands_with_the_help_that_they_have():
     for name, entry in ENTRIES.items():
         assert command(name).get_short_help_str(100) == entry.help
         assert f"\n  {name} " in shown
-    assert "hook " not in shown.replace("hooks ", "")
+    assert "\n  hook " not in shown
 
 
 def test_manual_pages_and_completion_scripts_are_those_of_the_commands():
@@ -107,9 +107,8 @@ def test_manual_pages_are_valid_roff(tmp_path):
      (["arrayset", "creat"], "create")],
 )  # fmt: skip
 def test_a_typo_is_told_what_was_meant(arguments, meant, filled):
-    assert f"'{meant}'" in filled.fails(*arguments, code=2).split("Error:")[1].replace(
-        "Did you mean ", "'"
-    ).replace("?", "'").replace("''", "'")
+    said = filled.fails(*arguments, code=2)
+    assert meant in said.split("Error:")[1].partition("Did you mean")[2]
 
 
 def complete(shell, *words: str) -> list[str]:
@@ -136,7 +135,8 @@ def test_commands_options_revisions_arraysets_and_samples_are_completed(filled):
 
 def test_bash_completes_by_the_script(filled):
     script = (
-        'eval "$(git hangar completion bash)"; COMP_WORDS=(git hangar view images ""); COMP_CWORD=4;'
+        'eval "$(git hangar completion bash)"; COMP_WORDS=(git hangar view images "");'
+        "COMP_CWORD=4;"
         '_git_hangar; echo "${COMPREPLY[@]}"'
     )
     done = subprocess.run(["bash", "-c", script], cwd=filled.path, env=filled.environment,
@@ -254,4 +254,5 @@ def test_the_report_of_the_data_check_counts_and_draws(filled, tmp_path):
     assert "| `images` | 1 | 0 | 1 |" in (tmp_path / "r" / "report.md").read_text()
     from PIL import Image
 
-    assert Image.open(tmp_path / "r" / "images.png").size == (192, 192)
+    with Image.open(tmp_path / "r" / "images.png") as drawn:
+        assert drawn.size == (192, 192)

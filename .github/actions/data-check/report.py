@@ -19,6 +19,7 @@ KINDS = ("added", "deleted", "mutated")
 
 
 def main() -> None:
+    """Write the report that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("base")
     parser.add_argument("head")
@@ -81,6 +82,7 @@ def sample(revision: str, name: str, key: Any) -> Any:
 
 
 def tile(data: Any) -> Any:
+    """A small picture of a sample; None of what is no image."""
     from PIL import Image
 
     picture = picture_of(data) if isinstance(data, np.ndarray) else None
