@@ -17,7 +17,7 @@ from .main import PROGRAM, cli
 def pages() -> dict[str, str]:
     """Text of each page by the name of its file: ``git-hangar.1``, ``git-hangar-import.1``."""
     found: dict[str, str] = {}
-    with click.Context(cli, info_name=PROGRAM) as ctx:
+    with click.Context(cli, info_name=PROGRAM, **cli.context_settings) as ctx:
         found["git-hangar.1"] = _page(cli, ctx, PROGRAM)
         for name in cli.list_commands(ctx):
             command = cli.get_command(ctx, name)
