@@ -15,7 +15,7 @@ import pytest
 from repositories import image, make_repository
 
 import hangar_git
-from hangar_git import Repository
+from hangar_git import Repository, external
 from hangar_git.api.arrayset import ArraysetDataReader
 from hangar_git.api.arraysets import Arraysets, ReaderArraysets
 from hangar_git.api.arraysetwriter import ArraysetDataWriter
@@ -98,11 +98,25 @@ DONE = {
     WriterUserDiff: {
         "branch": "dev_branch", "commit": "dev_commit_hash", "staged": "", "status": "",
     },
+    external: {
+        "load": "fpath, plugin=None, extension=None, **plugin_kwargs",
+        "save": "arr, outdir, sample_det, extension, plugin=None, **plugin_kwargs",
+        "show": "arr, plugin=None, extension=None, **plugin_kwargs",
+        "board_show": "arr, plugin=None, extension=None, **plugin_kwargs",
+    },
+    external.BasePlugin: {
+        "__init__": "provides, accepts",
+        "load": "fpath, *args, **kwargs", "show": "arr, *args, **kwargs",
+        "board_show": "arr, *args, **kwargs", "sample_name": "fpath",
+        "save": "arr, outdir, sample_detail, extension, *args, **kwargs",
+    },
+    external.PluginManager: {
+        "reset_plugins": "", "get_plugin": "method, plugin=None, extension=None",
+    },
 }  # fmt: skip
 
 LATER = {
     "data loaders": [(hangar_git, "make_tf_dataset"), (hangar_git, "make_torch_dataset")],
-    "external": [(hangar_git, "external")],
 }  # fmt: skip
 
 ROWS = [(owner, name, said) for owner, names in DONE.items() for name, said in names.items()]

@@ -15,12 +15,14 @@ LAYERS = {
     "api": 3,
     "cli": 4,
     "hooks": 4,
+    "plugins": 4,
+    "external": 4,
 }
 HOMES = {
     "pygit2": ("records/",),
-    "h5py": ("store/hdf5.py", "store/lzf.py"),
+    "h5py": ("store/hdf5.py", "store/lzf.py", "plugins/hdf5.py"),
     "hdf5plugin": ("store/hdf5.py",),
-    "zarr": ("store/zarr3.py",),
+    "zarr": ("store/zarr3.py", "plugins/zarrs.py"),
     "google_crc32c": ("store/sharding.py",),
     "lmdb": ("store/index.py",),
     "numcodecs": ("store/codec.py",),
@@ -31,7 +33,8 @@ HOMES = {
     "obstore": ("transfer/objectstore.py",),
     "click": ("cli/",),
     "tqdm": ("cli/",),
-    "PIL": ("cli/formats.py",),
+    "PIL": ("plugins/",),
+    "pyarrow": ("plugins/columns.py",),
 }
 
 
