@@ -15,13 +15,14 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"```{kind}\n(.*?)```", TEXT, re.DOTALL)
 
 
-def test_the_python_block_runs(tmp_path):
-    (code,) = blocks("python")
+def test_the_python_blocks_run(tmp_path):
+    code = "".join(blocks("python")) + "print(len(batch), slab.shape)"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path,
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("7 0\n* ")
     assert "first version" in done.stdout
+    assert done.stdout.endswith("256 (16, 128, 64)\n")
 
 
 def test_the_console_block_runs(tmp_path):
