@@ -17,6 +17,7 @@ KNOWN_EXTENSIONS: frozenset[str] = frozenset()
 
 _SECTION = re.compile(r"\[([a-z]+)\]")
 _VALUE = re.compile(r"\t([A-Za-z][A-Za-z0-9-]*) = ([!-~](?:[ -~]*[!-~])?)")
+_VERSION = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Config:
     @classmethod
     def _of(cls, values: dict[tuple[str, str], str], where: str) -> Config:
         version = values.pop(("hangar", "formatVersion"), None)
-        if version is None or not version.isdecimal():
+        if version is None or not _VERSION.fullmatch(version):
             raise FormatError(f"{where}: no hangar.formatVersion")
         url = values.pop(("hangar", "dataUrl"), None)
         extensions = {key: value for (part, key), value in values.items() if part == "extensions"}

@@ -35,8 +35,9 @@ DATA_ADDRESS = "hangar.dataUrl"
 def pre_push(git: GitRepository, arguments: Sequence[str]) -> int:
     """Send the data that the pushed commits need; refuse the push if that cannot be done."""
     name, url = arguments[0], arguments[-1]
-    tips = [line.split(" ")[1] for line in sys.stdin.read().splitlines()]
-    tips = [oid for oid in dict.fromkeys(tips) if oid.strip("0")]
+    # Names of branches may hold what other ways of splitting take for the end of a line.
+    lines = [line.split(" ") for line in sys.stdin.read().split("\n")]
+    tips = [oid for oid in dict.fromkeys(line[1] for line in lines if line[1:]) if oid.strip("0")]
     try:
         _send(git, name, url, tips)
     except HangarError as error:

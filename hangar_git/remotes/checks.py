@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from .needed import NeededDigests, needed_by_file
 
 _ASKED_AT_ONCE = 1 << 15
 _NAMED_AT_MOST = 3
+_OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,9 @@ def pushed_commits(updates: str) -> list[Oid]:
         A line is not that.
     """
     found = []
-    for line in updates.splitlines():
+    for line in updates.removesuffix("\n").split("\n") if updates else ():
         words = line.split(" ", 2)
-        if len(words) != 3:
+        if len(words) != 3 or not _OID.fullmatch(words[1]):
             raise InvalidInputError(f"not a ref's update: {line[:80]!r}")
         if words[1].strip("0"):
             found.append(words[1])

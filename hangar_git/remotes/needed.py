@@ -16,9 +16,12 @@ NeededDigests: TypeAlias = dict[Digest, tuple[str, str]]
 """Digest -> an arrayset and a key, as it is written, that name it."""
 
 _ARRAYSETS = f"{HANGAR_DIR}/arraysets"
-_PATH = re.compile(rf"{re.escape(_ARRAYSETS)}/([^/]+)/records/.+".encode(), re.DOTALL)
-_RECORD = re.compile(rb"^[0-9a-f]{8}\t([^\t\n]+)\t([0-9a-f]{64})(?=[\t\n])", re.MULTILINE)
-_BLOB_MODE = b"100"
+# Commits come from others: what is no name or key is no record to any reader, and must not reach a
+# terminal. A link would be read as a record file, if it stood in the place of one.
+_PATH = re.compile(rf"{re.escape(_ARRAYSETS)}/([A-Za-z0-9_][A-Za-z0-9._-]*)/records/.+".encode(),
+                   re.DOTALL)  # fmt: skip
+_RECORD = re.compile(rb"^[0-9a-f]{8}\t([!-~]+)\t([0-9a-f]{64})(?=[\t\n])", re.MULTILINE)
+_BLOB_MODES = (b"100", b"120")
 _COMMITS_AT_ONCE = 1000
 
 
@@ -140,12 +143,12 @@ def _parsed(field: bytes, path: bytes) -> Iterator[_Changed]:
     words = field[parents:].split(b" ")
     modes, oids = words[: parents + 1], words[parents + 1 : 2 * parents + 2]
     match = _PATH.fullmatch(path)
-    if match is None or not modes[-1].startswith(_BLOB_MODE):
+    if match is None or not modes[-1].startswith(_BLOB_MODES):
         return
     former = [
-        oid for mode, oid in zip(modes, oids[:-1], strict=False) if mode.startswith(_BLOB_MODE)
+        oid for mode, oid in zip(modes, oids[:-1], strict=False) if mode.startswith(_BLOB_MODES)
     ]
-    yield _Changed(match[1].decode(errors="replace"), oids[-1], tuple(sorted(former)))
+    yield _Changed(match[1].decode(), oids[-1], tuple(sorted(former)))
 
 
 def _records(git: GitRepository, oid: bytes) -> dict[bytes, bytes]:

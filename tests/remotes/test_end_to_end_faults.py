@@ -1,7 +1,7 @@
 """Whole pushes and fetches over bad networks, and sudden deaths of either side.
 
-``HANGAR_FAULT_ROUNDS`` multiplies all of them. One round is 36 transfers through faults, 27 deaths
-of clients and 6 of servers.
+``HANGAR_FAULT_ROUNDS`` multiplies all of them. One round is 36 transfers through faults, 27
+deaths of clients and 6 of servers.
 """
 
 from __future__ import annotations
