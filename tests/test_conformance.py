@@ -88,6 +88,10 @@ DONE = {
     WriterUserDiff: {
         "branch": "dev_branch", "commit": "dev_commit_hash", "staged": "", "status": "",
     },
+    hangar_git: {
+        "make_tf_dataset": "arraysets, keys=None, index_range=None, shuffle=True",
+        "make_torch_dataset": "arraysets, keys=None, index_range=None, field_names=None",
+    },
 }  # fmt: skip
 
 LATER = {
@@ -97,7 +101,6 @@ LATER = {
             "add", "fetch", "fetch_data", "list_all", "ping", "push", "remove",
         )),
     ],
-    "data loaders": [(hangar_git, "make_tf_dataset"), (hangar_git, "make_torch_dataset")],
     "external": [(hangar_git, "external")],
 }  # fmt: skip
 
@@ -106,7 +109,7 @@ ROWS = [(owner, name, said) for owner, names in DONE.items() for name, said in n
 
 @pytest.mark.parametrize(("owner", "name", "said"), ROWS, ids=lambda value: str(value)[:40])
 def test_a_public_name_has_the_documented_signature(owner, name, said):
-    found = inspect.getattr_static(owner, name)
+    found = getattr(owner, name) if owner is hangar_git else inspect.getattr_static(owner, name)
     if said is PROPERTY:
         assert isinstance(found, property)
         assert found.fset is None

@@ -6,12 +6,20 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "hangar_git"
-LAYERS = {"records": 1, "store": 1, "transfer": 1, "staging": 2, "api": 3, "cli": 4, "hooks": 4}
+LAYERS = {
+    "records": 1, "store": 1, "transfer": 1, "staging": 2, "views": 2, "api": 3,
+    "cli": 4, "dataloaders": 4, "hooks": 4,
+}  # fmt: skip
 HOMES = {
     "pygit2": ("records/",),
     "h5py": ("store/hdf5.py", "store/lzf.py"),
     "hdf5plugin": ("store/hdf5.py",),
-    "zarr": ("store/zarr3.py",),
+    "zarr": ("store/zarr3.py", "views/zarrstore.py"),
+    "dask": ("views/lazy.py",),
+    "xarray": ("views/lazy.py",),
+    "pyarrow": ("views/arrow.py",),
+    "torch": ("dataloaders/torchloader.py",),
+    "tensorflow": ("dataloaders/tfloader.py",),
     "google_crc32c": ("store/sharding.py",),
     "lmdb": ("store/index.py",),
     "numcodecs": ("store/codec.py",),

@@ -41,9 +41,7 @@ def server_command(
     """
 
     @click.command(short_help="Serve repositories, their history and data.")
-    @click.option(
-        "--ip", default="localhost", show_default=True, help="Address to listen on."
-    )
+    @click.option("--ip", default="localhost", show_default=True, help="Address to listen on.")
     @click.option("--port", default=50051, show_default=True, help="Port to listen on.")
     @click.option(
         "--timeout",
