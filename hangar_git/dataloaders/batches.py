@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..api.arrayset import ArraysetBase
 from ..errors import InvalidInputError
-from .columns import Column, Keys, aligned
+from ..views.columns import Column, Keys
+from .aligning import aligned
 
 COLLATIONS = ("stack", "pad", "ragged")
 Batch = dict[str, Any]

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..api.arrayset import ArraysetBase
 from ..errors import InvalidInputError, StateError
+from ..views.columns import Column
 from .batches import BatchReader, read_ahead
-from .columns import Column
 from .order import Order
 
 _READ_BYTES = 1 << 20

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidInputError, StateError
+from ..errors import HangarError, InvalidInputError, StateError
+from ..views.columns import Column
 from .batches import BatchReader
-from .columns import Column
 from .numpyloader import BatchDataset, as_rows
 from .order import Order, Rows
 
@@ -156,18 +156,14 @@ class TorchLoader:
             return
         loader: DataLoader[Any] = DataLoader(dataset, batch_size=None, **self._options)
         with_workers = bool(self._options["num_workers"])
-        batches = iter(loader)
-        while True:
-            try:
-                batch = next(batches, _END)
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise StateError(f"a worker of the loader died: {error}") from error
-            if batch is _END:
-                break
-            dataset._step += with_workers  # without workers, the dataset counts
-            yield batch
+        try:
+            for batch in loader:
+                dataset._step += with_workers  # without workers, the dataset counts
+                yield batch
+        except (RuntimeError, EOFError, OSError) as error:
+            if not with_workers or not _tells_of_death(error):
+                raise
+            raise StateError(f"a worker of the loader died: {error!r}") from error
         dataset.set_epoch(epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
@@ -183,7 +179,12 @@ class TorchLoader:
         self.dataset.load_state_dict(state)
 
 
-_END = object()
+def _tells_of_death(error: Exception) -> bool:
+    """Whether this is how torch says that a worker is gone, and no error that a worker met."""
+    if isinstance(error, RuntimeError):
+        return str(error).startswith("DataLoader worker")
+    # Its batches lay in memory that went with it. What a worker met comes as "Caught ... in".
+    return not isinstance(error, HangarError) and "Caught" not in str(error)
 
 
 def ranks() -> tuple[int, int]:

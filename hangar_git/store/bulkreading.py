@@ -34,7 +34,7 @@ class BulkReader:
     """
 
     def __init__(self, reader: SampleReader) -> None:
-        self._reader = reader
+        self.reader = reader
 
     def read_many(
         self,
@@ -64,7 +64,7 @@ class BulkReader:
         try:
             self._fill_once(batch, threads)
         except (IntegrityError, DataNotLocalError):
-            self._reader.again(lambda: self._fill_once(batch, threads))
+            self.reader.again(lambda: self._fill_once(batch, threads))
 
     def _fill_once(self, batch: _Separate | _Stacked, threads: int) -> None:
         places, sizes = self._places(batch.digests), batch.sizes
@@ -94,7 +94,7 @@ class BulkReader:
 
     def _places(self, digests: Sequence[Digest]) -> list[_Place]:
         """Where samples lie, in the order of the files."""
-        reader, known = self._reader, self._reader.locators
+        reader, known = self.reader, self.reader.locators
         unknown = {digest for digest in digests if digest not in known}
         if unknown:
             for digest, locator in reader.index.find(sorted(unknown)).items():
@@ -110,7 +110,7 @@ class BulkReader:
         return places
 
     def _container(self, number: int, digest: Digest) -> OpenContainer:
-        return self._reader.containers.get(number) or self._reader.open(number, digest)
+        return self.reader.containers.get(number) or self.reader.open(number, digest)
 
     # -- large samples, each with a chunk of its own -------------------------------------------
 
@@ -123,7 +123,7 @@ class BulkReader:
             raw = np.empty(batch.sizes[sample], np.uint8) if out is None else out
             _pread_into(container, raw, offset + start, digest)
         else:
-            raw = self._reader.large(container, offset, length, digest, batch.dtype, shape, out)
+            raw = self.reader.large(container, offset, length, digest, batch.dtype, shape, out)
         if xxh3_64_intdigest(raw.data) != checksum:
             raise damaged_sample(container.path, offset, digest, MISMATCH)
         batch.take_large(sample, raw)
@@ -131,7 +131,7 @@ class BulkReader:
     # -- small samples, which share chunks -----------------------------------------------------
 
     def _gather_small(self, places: Sequence[_Place], batch: _Separate | _Stacked) -> None:
-        reader, digests, sizes, take = self._reader, batch.digests, batch.sizes, batch.take_small
+        reader, digests, sizes, take = self.reader, batch.digests, batch.sizes, batch.take_small
         chunks = reader.chunks
         ahead: dict[tuple[int, int], bytes] = {}
         for at, (number, offset, _, place, checksum, sample) in enumerate(places):
@@ -163,7 +163,7 @@ class BulkReader:
             other_number, offset, length, *_ = places[at]
             if other_number != number or offset > end + _GAP_BYTES or end - start > _RUN_BYTES:
                 break
-            if offset not in members and (number, offset) not in self._reader.chunks:
+            if offset not in members and (number, offset) not in self.reader.chunks:
                 members[offset] = length
                 end = max(end, offset + length)
         data = container.pread(end - start, start, digest)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from processes import run_python
 
 from hangar_git import make_torch_dataset, make_torch_loader
 
@@ -135,16 +131,45 @@ def test_a_dtype_that_torch_lacks_is_refused(repo):
         make_torch_dataset(reader["pairs"])
 
 
-def test_a_killed_worker_is_an_error_and_no_hang(co):
-    loader = make_torch_loader(co["labels"], batch_size=1, num_workers=1, transform=_die_at_20)
-    with pytest.raises(RuntimeError, match="worker of the loader died"):
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError, FileNotFoundError])
+def test_an_error_in_a_worker_keeps_its_type(co, kind):
+    loader = make_torch_loader(co["labels"], num_workers=1, transform=Failing(kind))
+    with pytest.raises(kind, match="spoilt") as caught:
         list(loader)
+    assert "died" not in str(caught.value)
 
 
-def _die_at_20(batch):
+class Failing:
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __call__(self, batch):
+        raise self.kind("spoilt")
+
+
+def test_a_killed_worker_is_an_error_and_no_hang(fifty):
+    done = run_python(_KILLED, fifty.path, timeout=60)
+    assert "a worker of the loader died" in done.stdout, done.stderr
+
+
+_KILLED = """
+import os, signal, sys
+from hangar_git import Repository, make_torch_loader
+
+def die_at_20(batch):
     if int(batch["labels"]) == 20:
         os.kill(os.getpid(), signal.SIGKILL)
     return batch
+
+co = Repository(sys.argv[1]).checkout()
+loader = make_torch_loader(
+    co["labels"], batch_size=1, num_workers=1, start_method="fork", transform=die_at_20
+)
+try:
+    list(loader)
+except RuntimeError as error:
+    print(type(error).__name__, error)
+"""
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -179,7 +204,5 @@ def test_a_framework_that_is_not_installed_is_named_with_its_pip_line(library, c
         f"try: {call}([])\n"
         "except RuntimeError as error: print(error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_python(source, timeout=60)
     assert line in done.stdout, done.stderr
