@@ -15,6 +15,9 @@ from ..views.columns import Column, Keys
 from .aligning import aligned
 
 COLLATIONS = ("stack", "pad", "ragged")
+KEPT_BYTES = 64 << 20
+"""Of arraysets that are no larger together, samples stay in memory once read: decoding small ones
+again in each epoch takes longer than all else."""
 Batch = dict[str, Any]
 Transform = Callable[[Batch], Any]
 
@@ -68,6 +71,9 @@ class BatchReader:
     ) -> BatchReader:
         """The reader of arraysets that a user named."""
         columns = aligned(arraysets, keys, index_range)
+        left = KEPT_BYTES
+        for column in columns:
+            left -= column.keep(left)
         return cls(columns, checked_fields(columns, field_names), collate)
 
     def __len__(self) -> int:

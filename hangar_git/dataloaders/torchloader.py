@@ -6,6 +6,7 @@ share no handle, whether they are forked or spawned.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -156,13 +157,17 @@ class TorchLoader:
             return
         loader: DataLoader[Any] = DataLoader(dataset, batch_size=None, **self._options)
         with_workers = bool(self._options["num_workers"])
+        batches: Any = iter(loader)
         try:
-            for batch in loader:
+            for batch in batches:
                 dataset._step += with_workers  # without workers, the dataset counts
                 yield batch
         except (RuntimeError, EOFError, OSError) as error:
             if not with_workers or not _tells_of_death(error):
                 raise
+            # torch would raise once more in its signal handler, in whatever runs then.
+            with contextlib.suppress(RuntimeError):
+                batches._shutdown_workers()
             raise StateError(f"a worker of the loader died: {error!r}") from error
         dataset.set_epoch(epoch + 1)
 

@@ -220,3 +220,27 @@ def test_reading_ahead_stops_with_its_reader_and_keeps_to_its_depth():
     loop.close()
     assert len(started) <= 6
     assert not [t for t in threading.enumerate() if t.name.startswith("hangar-loader")]
+
+
+def test_small_arraysets_stay_in_memory_once_read(co, monkeypatch):
+    data = make_numpy_dataset([co["images"], co["labels"]], shuffle=True, batch_size=8)
+    first = list(data)
+    copy = pickle.loads(pickle.dumps(data))
+    monkeypatch.setattr(type(co["images"]._store), "get_stacked", None)  # no more reading
+    data.set_epoch(0)
+    for ours, again in zip(first, data, strict=True):
+        assert np.array_equal(ours["images"], again["images"])
+        ours["images"][:] = 0  # the caller's own
+    data.set_epoch(0)
+    assert all(
+        np.array_equal(batch["images"][:, 0, 0], batch["labels"].astype("f4")) for batch in data
+    )
+    monkeypatch.undo()
+    assert sorted(labels_of(copy)) == list(range(COUNT))
+
+
+def test_large_arraysets_do_not_stay_in_memory(co, monkeypatch):
+    monkeypatch.setattr("hangar_git.dataloaders.batches.KEPT_BYTES", 1000)
+    data = make_numpy_dataset([co["images"], co["labels"]])
+    assert [column._kept is None for column in data.reader.columns] == [True, False]
+    assert sorted(labels_of(data)) == list(range(COUNT))

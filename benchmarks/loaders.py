@@ -1,0 +1,248 @@
+"""Data loaders and views: epochs against tensors in memory, PNG files, WebDataset and plain Zarr.
+
+``python benchmarks/loaders.py [NAME ...]`` runs all, or those named.
+"""
+
+from __future__ import annotations
+
+import io
+import resource
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import webdataset
+import workloads
+import zarr
+from PIL import Image
+from report import Report, Row, best, scratch, timed
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from hangar_git import Repository, make_torch_dataset, make_torch_loader
+
+NAMES = "digits", "images", "start", "zarr_view"
+
+
+def committed(path: Path, **arrays: np.ndarray) -> Repository:
+    """A repository with an arrayset for each of `arrays`."""
+    path.mkdir()
+    repo = Repository(path, exists=False)
+    repo.init("Bench", "bench@example.org")
+    co = repo.checkout(write=True)
+    for name, array in arrays.items():
+        aset = co.arraysets.init_arrayset(name, array.shape[1:], array.dtype)
+        aset.add_batch(range(len(array)), array)
+    co.commit("data")
+    co.close()
+    return repo
+
+
+def through(loader: object) -> float:
+    """Seconds of an epoch, whose batches become floats, as a training step would need them."""
+
+    def run() -> None:
+        for batch in loader:
+            image = batch["images"] if isinstance(batch, dict) else batch[0]
+            image.float().div_(255)
+
+    run()
+    return best(run)
+
+
+def digits(report: Report) -> None:
+    data = workloads.load("digits")
+    labels = (np.arange(len(data)) % 10)[:, None]
+    with scratch() as directory:
+        co = committed(directory / "repo", images=data, labels=labels).checkout()
+        ours = make_torch_dataset([co["images"], co["labels"]])
+        plain = TensorDataset(torch.from_numpy(data), torch.from_numpy(labels))
+        options = {"batch_size": 256, "shuffle": True}
+        floor = len(data) / through(DataLoader(plain, **options))
+        for name, loader in (
+            ("default collate", DataLoader(ours, **options)),
+            ("`dataset.collate`", DataLoader(ours, collate_fn=ours.collate, **options)),
+            ("`make_torch_loader`", make_torch_loader([co["images"], co["labels"]], **options)),
+            ("`make_torch_loader`, blocks of 16",
+             make_torch_loader([co["images"], co["labels"]], block_size=16, **options)),
+        ):  # fmt: skip
+            target = 0.7 * floor if name != "default collate" else None
+            if name == "default collate":
+                target = 0.7 * floor
+            report.add(
+                Row(f"epoch of 50,000 digits, batch 256, shuffled, {name}",
+                    len(data) / through(loader), "/s", target, floor, "tensors in memory")
+            )  # fmt: skip
+        co.close()
+
+
+class PngFolder(Dataset):
+    """Images in a directory, one file each."""
+
+    def __init__(self, directory: Path) -> None:
+        self.files = sorted(directory.iterdir())
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict:
+        with Image.open(self.files[index]) as picture:
+            return {"images": torch.from_numpy(np.array(picture))}
+
+
+class ZarrRows(Dataset):
+    """Samples of a Zarr array, one chunk each."""
+
+    def __init__(self, path: Path) -> None:
+        self.array = zarr.open(path, mode="r")
+
+    def __len__(self) -> int:
+        return self.array.shape[0]
+
+    def __getitem__(self, index: int) -> dict:
+        return {"images": torch.from_numpy(self.array[index])}
+
+
+def png_and_tar(directory: Path, data: np.ndarray) -> None:
+    (directory / "png").mkdir()
+    with tarfile.open(directory / "images.tar", "w") as archive:
+        for number, image in enumerate(data):
+            file = directory / "png" / f"{number:06}.png"
+            Image.fromarray(image).save(file)
+            buffer = io.BytesIO()
+            np.save(buffer, image)
+            entry = tarfile.TarInfo(f"{number:06}.npy")
+            entry.size = buffer.tell()
+            buffer.seek(0)
+            archive.addfile(entry, buffer)
+
+
+def images(report: Report) -> None:
+    data = workloads.load("images")
+    n = len(data)
+    with scratch() as directory:
+        co = committed(directory / "repo", images=data).checkout()
+        png_and_tar(directory, data)
+        array = zarr.create_array(
+            directory / "a.zarr", shape=data.shape, dtype="u1", chunks=(1, *data.shape[1:])
+        )
+        array[:] = data
+        folder = PngFolder(directory / "png")
+        options = {"batch_size": 32, "shuffle": True}
+        ours = n / through(make_torch_loader(co["images"], **options))
+        floors = {
+            "PNG folder": n / through(DataLoader(folder, **options)),
+            "plain Zarr": n / through(DataLoader(ZarrRows(directory / "a.zarr"), **options)),
+        }
+        tar = webdataset.WebDataset(
+            str(directory / "images.tar"), shardshuffle=False, handler=webdataset.reraise_exception
+        )
+        tar = tar.shuffle(1000).decode().to_tuple("npy")
+        floors["WebDataset of .npy"] = n / through(webdataset.WebLoader(tar, batch_size=32))
+        for name, floor in floors.items():
+            factor = 3 if name == "PNG folder" else 1
+            report.add(
+                Row(f"2,000 images 224x224x3, shuffled, against {name}", ours, "/s",
+                    factor * floor, floor, name)
+            )  # fmt: skip
+        heavy = {"transform": Normalize(), **options}
+        alone = through(make_torch_loader(co["images"], **heavy))
+        two = through(make_torch_loader(co["images"], num_workers=2, **heavy))
+        report.add(
+            Row("images with a flip and normalization: 2 workers against 0", alone / two, "x", 1.6)
+        )
+        co.close()
+
+
+class Normalize:
+    """What a training run does to an image before the network has it."""
+
+    def __call__(self, batch: dict) -> dict:
+        torch.set_num_threads(1)
+        image = batch["images"].flip(2).float().div_(255).permute(0, 3, 1, 2).contiguous()
+        small = torch.nn.functional.interpolate(image, size=(160, 160), mode="bilinear")
+        return {"images": (small - 0.45) / 0.225}
+
+
+_START = """
+import sys, time
+from hangar_git import Repository, make_torch_loader
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+
+import hangar_git.dataloaders.torchloader
+co = Repository(sys.argv[1]).checkout()
+before, start = peak(), time.perf_counter()
+loader = make_torch_loader(co["images"], batch_size=256, shuffle=True)
+made, peak_made = time.perf_counter() - start, peak()
+start = time.perf_counter()
+next(iter(loader))
+print(made, time.perf_counter() - start, peak_made - before, peak() - before)
+"""
+
+
+def start(report: Report) -> None:
+    data = workloads.load("tiny")
+    with scratch() as directory:
+        committed(directory / "repo", images=data).checkout().close()
+        done = subprocess.run(
+            [sys.executable, "-c", _START, str(directory / "repo")],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        made, begun, made_memory, memory = map(float, done.stdout.split()[-4:])
+    report.add(Row("1,000,000 samples: making the loader", made, "s", more_is_better=False))
+    report.add(Row("1,000,000 samples: first batch of an epoch", begun, "s", 0.5,
+                   more_is_better=False))  # fmt: skip
+    report.add(Row("1,000,000 samples: memory of the loader", made_memory, "MB", 200,
+                   more_is_better=False))  # fmt: skip
+    report.add(Row("1,000,000 samples: memory of both", memory, "MB", 200, more_is_better=False))
+
+
+def zarr_view(report: Report) -> None:
+    data = workloads.load("images")[:500]
+    from numcodecs import blosc
+
+    blosc.use_threads = False
+    with scratch() as directory:
+        repo = committed(directory / "repo", images=data)
+        with repo.checkout() as co:
+            view = zarr.open(co.to_zarr(), mode="r")["images"]
+            plain = zarr.create_array(
+                directory / "a.zarr", shape=data.shape, dtype="u1", chunks=view.chunks,
+                compressors=view.compressors or None,
+            )  # fmt: skip
+            plain[:] = data
+            plain = zarr.open(directory / "a.zarr", mode="r")
+            for name, read in READS.items():
+                floor = best(lambda: read(plain))  # noqa: B023
+                report.add(
+                    Row(f"`to_zarr`: {name}", best(lambda: read(view)) / floor,  # noqa: B023
+                        "x of plain Zarr", 1.2, more_is_better=False)
+                )  # fmt: skip
+
+
+READS: dict[str, Callable[[zarr.Array], object]] = {
+    "500 images at once": lambda array: array[:],
+    "100 images one by one": lambda array: [array[i] for i in range(0, 500, 5)],
+}
+
+
+def main() -> None:
+    report = Report("Data loaders and views")
+    torch.set_num_threads(1)
+    for name in sys.argv[1:] or NAMES:
+        began = time.perf_counter()
+        seconds = timed(lambda: globals()[name](report))  # noqa: B023
+        print(f"{name}: {seconds:.0f} s of {time.perf_counter() - began:.0f}")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    report.print()
+
+
+if __name__ == "__main__":
+    main()
