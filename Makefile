@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test fmt lint type bench proto check clean
+.PHONY: setup demo test fmt lint type bench proto man check clean
 
 setup: $(STAMP)
 
@@ -41,6 +41,10 @@ bench: $(STAMP)
 proto: $(STAMP)
 	cd hangar_git/transfer/proto && PATH="$(abspath $(BIN)):$$PATH" \
 	  $(abspath $(BIN))/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. hangar.proto
+
+# Manual pages and completion scripts, which are checked in: the wheel installs them.
+man: $(STAMP)
+	$(BIN)/python -m hangar_git.cli.manual docs/man
 
 # What CI runs.
 check: lint type test

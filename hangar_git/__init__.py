@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api.repository import Repository
+    from .dataloaders.numpyloader import make_numpy_dataset
+    from .dataloaders.tfloader import make_tf_dataset
+    from .dataloaders.torchdatasets import make_torch_dataset, make_torch_loader
 
 __version__ = "0.1.0"
-__all__ = ["Repository", "__version__"]
+__all__ = [
+    "Repository",
+    "__version__",
+    "make_numpy_dataset",
+    "make_tf_dataset",
+    "make_torch_dataset",
+    "make_torch_loader",
+]
+
+# Imported when first asked for: git starts the merge driver once for every record file, and the
+# API takes 0.2 s to import.
+_HOMES = {
+    "Repository": "api.repository",
+    "make_numpy_dataset": "dataloaders.numpyloader",
+    "make_tf_dataset": "dataloaders.tfloader",
+    "make_torch_dataset": "dataloaders.torchdatasets",
+    "make_torch_loader": "dataloaders.torchdatasets",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when first asked for: git starts the merge driver once for every record file, and
-    # the API takes 0.2 s to import.
-    if name == "Repository":
-        from .api.repository import Repository
-
-        return Repository
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -12,15 +12,24 @@ LAYERS = {
     "transfer": 1,
     "staging": 2,
     "remotes": 2,
+    "views": 2,
     "api": 3,
     "cli": 4,
     "hooks": 4,
+    "plugins": 4,
+    "external": 4,
+    "dataloaders": 4,
 }
 HOMES = {
     "pygit2": ("records/",),
-    "h5py": ("store/hdf5.py", "store/lzf.py"),
+    "h5py": ("store/hdf5.py", "store/lzf.py", "plugins/hdf5.py"),
     "hdf5plugin": ("store/hdf5.py",),
-    "zarr": ("store/zarr3.py",),
+    "zarr": ("store/zarr3.py", "plugins/zarrs.py", "views/zarrstore.py"),
+    "dask": ("views/lazy.py",),
+    "xarray": ("views/lazy.py",),
+    "pyarrow": ("views/arrow.py", "plugins/columns.py"),
+    "torch": ("dataloaders/torchloader.py",),
+    "tensorflow": ("dataloaders/tfloader.py",),
     "google_crc32c": ("store/sharding.py",),
     "lmdb": ("store/index.py",),
     "numcodecs": ("store/codec.py",),
@@ -31,7 +40,7 @@ HOMES = {
     "obstore": ("transfer/objectstore.py",),
     "click": ("cli/",),
     "tqdm": ("cli/",),
-    "PIL": ("cli/formats.py",),
+    "PIL": ("plugins/",),
 }
 
 

@@ -26,11 +26,13 @@ def test_the_python_blocks_run(tmp_path):
 
 
 def test_the_console_block_runs(tmp_path):
-    (lines,) = blocks("console")
+    lines = "".join(blocks("console"))
     script = "\n".join(line.removeprefix("$ ") for line in lines.splitlines())
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, env=os.environ | {"PATH": path},
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "first patient" in done.stdout
+    assert "1 sample" in done.stdout.splitlines()[-3]
+    assert done.stdout.endswith("clean\n")
     assert list((tmp_path / "scans" / "out").rglob("*.npy"))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..digest import DIGEST_SIZE_BYTES, Digest
 from ..errors import DataNotLocalError, IntegrityError, InvalidInputError, NotFoundError, StateError
 from ..keys import SampleKey, sample_key, sorted_keys
-from ..records.recordfile import Records, RecordValue
+from ..records.recordfile import Records, RecordValue, shape_of
 from ..records.snapshot import ArraysetRecords
 from ..schema import Schema
 from ..store.backends import Storage
@@ -139,6 +139,20 @@ class ArraysetBase(Handle):
             f"    Number of Samples        : {len(self)}\n"
             f"    Partial Remote Data Refs : {self.contains_remote_references}\n"
         )
+
+    # -- for array libraries -------------------------------------------------------------------
+
+    def to_dask(self) -> Any:
+        """All samples as a lazy `dask.array.Array` of shape (n, *shape), in the order of `keys`."""
+        from ..views.lazy import to_dask
+
+        return to_dask(self)
+
+    def to_arrow(self) -> Any:
+        """All samples as a `pyarrow.Table` in memory, with columns ``key`` and ``sample``."""
+        from ..views.arrow import to_arrow
+
+        return to_arrow(self)
 
     # -- records -------------------------------------------------------------------------------
 
@@ -381,9 +395,3 @@ class ArraysetDataReader(ArraysetBase):
 
     def _ipython_key_completions_(self) -> list[SampleKey]:
         return list(self.keys())
-
-
-def shape_of(value: RecordValue) -> tuple[int, ...]:
-    """The shape that the record of a sample of varying shape states."""
-    text = value[DIGEST_SIZE_BYTES:].decode()
-    return tuple(map(int, text.split(","))) if text else ()

@@ -117,6 +117,26 @@ class ReaderCheckout(ClosableCheckout):
         """Oid of the commit."""
         return str(self._commit)
 
+    def to_zarr(self) -> Any:
+        """The commit as a read-only Zarr store, for `zarr.open` and what builds on it.
+
+        At its root is an array for each arrayset, of shape (n, *shape), in the order of `keys`, and
+        the keys. Chunks are read when they are asked for.
+        """
+        from ..views.zarrstore import CommitStore
+
+        return CommitStore.of(self.commit_hash, list(self._arraysets.values()))
+
+    def to_xarray(self) -> Any:
+        """The commit as a lazy `xarray.Dataset`: a variable for each arrayset, along its keys.
+
+        Needs dask. Arraysets of kind str and bytes are left out; those whose shape varies are
+        padded with zeros.
+        """
+        from ..views.lazy import to_xarray
+
+        return to_xarray(self.commit_hash, list(self._arraysets.values()))
+
     def __enter__(self) -> Self:
         self._commit  # noqa: B018  # a closed checkout is refused
         return self

@@ -14,7 +14,7 @@ from ..keys import key_text
 from ..records.counts import RecordCounts
 from ..records.gitrepo import GitRepository, Oid
 from ..records.reachable import named_samples, record_files
-from ..records.recordfile import file_paths
+from ..records.recordfile import file_paths, shape_of
 from ..records.refs import all_tips
 from ..records.snapshot import ArraysetRecords, Snapshots
 from ..staging.layout import Layout
@@ -22,7 +22,6 @@ from ..staging.staged import read_edits
 from ..store.checking import ScannedContainer, index_faults, scan_all, verify
 from ..store.rewriting import rewrite
 from ..store.store import Store
-from .arrayset import shape_of
 from .upkeep import Progress, locked_store, named_digests, no_progress
 
 _NAMED_AT_MOST = 1000

@@ -8,11 +8,13 @@ from typing import Any
 import click
 import numpy as np
 
-from ..api.arrayset import ArraysetDataReader
-from ..schema import MERGE_POLICIES, Schema
+from ..dtypes import dtype_to_json
+from ..schema import KINDS, MERGE_POLICIES, Schema
 from ..staging.staged import read_staged
-from .opening import open_repository, reading, writing
-from .output import counted
+from .here import open_git
+from .opening import open_repository, writing
+from .output import counted, form_text, json_option, print_json
+from .tracing import snapshots_of, start_of
 
 DTYPES = (
     *("UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64"),
@@ -20,8 +22,10 @@ DTYPES = (
 )
 
 
-def _dtype(_: click.Context, parameter: click.Parameter, value: str) -> np.dtype[Any]:
+def _dtype(_: click.Context, parameter: click.Parameter, value: str | None) -> np.dtype[Any] | None:
     """The dtype that the user's text means: one of `DTYPES` in any case, or as NumPy writes it."""
+    if value is None:
+        return None
     try:
         return np.dtype(value.lower() if value.upper() in DTYPES else value)
     except (TypeError, ValueError, SyntaxError) as error:
@@ -37,18 +41,27 @@ def arrayset() -> None:
 
 @arrayset.command()
 @click.argument("name")
-@click.argument("dtype", callback=_dtype)
-@click.argument("shape", nargs=-1, required=True, type=click.IntRange(min=1))
+@click.argument("dtype", callback=_dtype, required=False)
+@click.argument("shape", nargs=-1, type=click.IntRange(min=1))
 @click.option("--variable-shape", is_flag=True, help="Samples may be of any size up to SHAPE.")
 @click.option(
     "--named/--not-named", default=True, help="Whether samples are named.  [default: named]"
 )
+@click.option(
+    "--kind", type=click.Choice(KINDS), default="array",
+    help="What samples are: texts and bytes have no DTYPE and SHAPE.  [default: array]",
+)  # fmt: skip
+@click.option("--nested", is_flag=True, help="A sample holds subsamples, called OUTER/INNER.")
+@click.option("--scalar", is_flag=True, help="Samples are single values: there is no SHAPE.")
 def create(
     name: str,
-    dtype: np.dtype[Any],
+    dtype: np.dtype[Any] | None,
     shape: tuple[int, ...],
     variable_shape: bool,
     named: bool,
+    kind: str,
+    nested: bool,
+    scalar: bool,
 ) -> None:
     """Create an arrayset with NAME and DTYPE of SHAPE.
 
@@ -62,11 +75,29 @@ def create(
         git hangar arrayset create train_images UINT8 256 256 3
     Images of any size up to that:
         git hangar arrayset create --variable-shape train_images UINT8 256 256 3
+    Texts, such as captions:
+        git hangar arrayset create --kind str captions
+    Several scans of each patient:
+        git hangar arrayset create --nested scans INT16 256 256 128
     """  # noqa: D301  # \b is click's mark of a paragraph to leave as it is
+    if kind != "array":
+        if dtype is not None or shape or variable_shape or scalar:
+            raise click.UsageError(f"samples of kind {kind} have no dtype and no shape")
+    elif dtype is None:
+        raise click.UsageError("Missing argument 'DTYPE'.")
+    elif bool(shape) == scalar:
+        raise click.UsageError("--scalar takes no SHAPE" if scalar else
+                               "Missing argument 'SHAPE...'.")  # fmt: skip
     repository, _ = open_repository()
     with writing(repository) as checkout:
         made = checkout.arraysets.init_arrayset(
-            name, shape, dtype, named_samples=named, variable_shape=variable_shape
+            name,
+            shape if kind == "array" else None,
+            dtype,
+            named_samples=named,
+            variable_shape=variable_shape,
+            kind=kind,
+            contains_subsamples=nested,
         )
         click.echo(f"Initialized Arrayset: {made.name}")
 
@@ -95,19 +126,32 @@ def merge_policy(name: str, policy: str) -> None:
 
 @arrayset.command("list")
 @click.argument("startpoint", required=False)
-def list_(startpoint: str | None) -> None:
+@json_option
+def list_(startpoint: str | None, as_json: bool) -> None:
     """List the arraysets at STARTPOINT; by default of the writer branch, with staged changes."""
-    repository, git = open_repository()
+    git = open_git()
     if startpoint is not None:
-        with reading(repository, startpoint) as checkout:
-            rows = [(a.name, _form(a), len(a)) for a in checkout.arraysets.values()]
+        snapshot = snapshots_of(git)(start_of(git, startpoint))
+        rows = [(one.name, one.schema, one.count()) for one in snapshot.arraysets()]
     else:
-        staged = read_staged(git)
-        rows = [(name, _form(schema), count) for name, schema, count in staged.arraysets()]
+        rows = list(read_staged(git).arraysets())
+    if as_json:
+        print_json([_document(*row) for row in rows])
+        return
     width = max((len(name) for name, _, _ in rows), default=0)
-    for name, form, count in rows:
-        click.echo(f"{name:{width}}  {form}, {counted(count, 'sample')}")
+    for name, schema, count in rows:
+        click.echo(f"{name:{width}}  {form_text(schema)}, {counted(count, 'sample')}")
 
 
-def _form(of: ArraysetDataReader | Schema) -> str:
-    return f"{of.dtype} {'up to ' if of.variable_shape else ''}{of.shape}"
+def _document(name: str, schema: Schema, count: int) -> dict[str, Any]:
+    is_array = schema.kind == "array"
+    return {
+        "name": name,
+        "num_samples": count,
+        "kind": schema.kind,
+        "dtype": dtype_to_json(schema.dtype) if is_array else None,
+        "shape": list(schema.shape) if is_array else None,
+        "variable_shape": schema.variable_shape,
+        "named_samples": schema.named_samples,
+        "nested": schema.nested,
+    }

@@ -7,6 +7,7 @@ import click
 from ..staging.staged import read_staged
 from ..staging.switching import switch_writer_branch
 from .opening import open_repository
+from .output import json_option, print_json
 
 
 @click.group()
@@ -38,11 +39,16 @@ def delete(name: str, force: bool) -> None:
 
 
 @branch.command("list")
-def list_() -> None:
+@json_option
+def list_(as_json: bool) -> None:
     """List all branch names, local and remote; '*' marks the writer branch."""
     repository, git = open_repository()
     writer = read_staged(git).branch
-    for name in repository.list_branches():
+    names = repository.list_branches()
+    if as_json:
+        print_json({"writer": writer, "branches": names})
+        return
+    for name in names:
         click.echo(f"{'*' if name == writer else ' '} {name}")
 
 

@@ -18,7 +18,7 @@ from ..records.refs import resolve
 from ..records.snapshot import Snapshot, Snapshots
 from ..staging.layout import Layout
 from ..staging.staged import read_staged
-from .opening import open_repository
+from .here import open_git
 from .output import json_option, print_json
 from .valuediff import ValueDiff
 
@@ -36,14 +36,14 @@ def diff(arguments: tuple[str, ...], stat: bool, values: bool, as_json: bool) ->
     Without a revision, what is staged is compared with its base; with one, it with the tip of the
     writer branch.
     """
-    _, git = open_repository()
+    git = open_git()
     before, after, names = _sides(git, list(arguments))
     changes = [c for c in changed_arraysets(before, after) if not names or c.name in names]
     metadata = {} if names else changed_metadata(before, after)
     if as_json:
         print_json(
             {
-                "arraysets": {change.name: _arrayset_json(change) for change in changes},
+                "arraysets": {change.name: arrayset_json(change) for change in changes},
                 "metadata": {
                     str(key): {"before": old, "after": new} for key, (old, new) in metadata.items()
                 },
@@ -84,22 +84,24 @@ def _sides(git: GitRepository, arguments: list[str]) -> tuple[Snapshot, Snapshot
     return sides[0], sides[1], arguments
 
 
-def _kind(before: object, after: object) -> str:
+def kind_of(before: object, after: object) -> str:
+    """``added``, ``deleted`` or ``mutated``: what became of a value; None is none."""
     return "added" if before is None else "deleted" if after is None else "mutated"
 
 
 def _sign(before: object, after: object) -> str:
-    return _SIGNS[_kind(before, after)]
+    return _SIGNS[kind_of(before, after)]
 
 
 def _sorted(change: ArraysetChange) -> list[tuple[SampleKey, Any]]:
     return sorted(change.samples.items(), key=lambda item: key_order(item[0]))
 
 
-def _arrayset_json(change: ArraysetChange) -> dict[str, Any]:
-    document: dict[str, Any] = {"change": _kind(*change.schemas)}
+def arrayset_json(change: ArraysetChange) -> dict[str, Any]:
+    """What changed in an arrayset, with the names of its samples."""
+    document: dict[str, Any] = {"change": kind_of(*change.schemas)}
     for kind in _SIGNS:
-        document[kind] = [key for key, pair in _sorted(change) if _kind(*pair) == kind]
+        document[kind] = [key for key, pair in _sorted(change) if kind_of(*pair) == kind]
     return document
 
 
@@ -113,7 +115,7 @@ def _arrayset_lines(
         yield f"{_sign(old, new)} arrayset {change.name}: {schema.dtype} {schema.shape}"
     elif old.hash != new.hash:
         yield f"~ arrayset {change.name}: {old.to_json()} -> {new.to_json()}"
-    kinds = [_kind(*pair) for pair in change.samples.values()]
+    kinds = [kind_of(*pair) for pair in change.samples.values()]
     counts = ", ".join(f"{kinds.count(kind):,} {kind}" for kind in _SIGNS if kind in kinds)
     yield f"arrayset {change.name}: {counts or 'no samples changed'}"
     if stat:

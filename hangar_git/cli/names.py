@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from ..errors import InvalidInputError
-from ..keys import SampleKey
+from ..keys import SampleKey, SimpleKey
 
 
 def sample_name(text: str) -> SampleKey:
-    """``10`` and ``str:10`` are the str, ``int:10`` is the int."""
+    """``10`` and ``str:10`` are the str, ``int:10`` is the int; ``int:7/ct`` is a pair of them."""
+    outer, slash, inner = text.partition("/")
+    return (_simple(outer), _simple(inner)) if slash else _simple(text)
+
+
+def _simple(text: str) -> SimpleKey:
     kind, colon, name = text.partition(":")
     if not colon:
         return text
@@ -16,3 +21,10 @@ def sample_name(text: str) -> SampleKey:
     if kind == "str":
         return name
     raise InvalidInputError(f"sample name {text!r} is neither str:NAME nor int:NUMBER")
+
+
+def shown_name(key: SampleKey) -> str:
+    """What `sample_name` takes for `key`: ``a7``, ``int:10``, ``int:7/ct``."""
+    if isinstance(key, tuple):
+        return "/".join(map(shown_name, key))
+    return key if isinstance(key, str) else f"int:{key}"

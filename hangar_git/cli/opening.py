@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
-from ..api.checkout import ReaderCheckout, WriterCheckout
-from ..api.repository import Repository
 from ..records.gitrepo import GitRepository
 from .here import place
+
+if TYPE_CHECKING:
+    from ..api.checkout import ReaderCheckout, WriterCheckout
+    from ..api.repository import Repository
 
 
 def open_repository() -> tuple[Repository, GitRepository]:
@@ -19,6 +22,8 @@ def open_repository() -> tuple[Repository, GitRepository]:
     StateError
         There is none that is initialized.
     """
+    from ..api.repository import Repository
+
     repository = Repository(place(), exists=False)
     return repository, repository._require()
 
@@ -27,9 +32,8 @@ def open_repository() -> tuple[Repository, GitRepository]:
 def writing(repository: Repository, branch: str | None = None) -> Iterator[WriterCheckout]:
     """A writer checkout for the length of the block."""
     checkout = repository.checkout(write=True, branch=branch or "")
-    assert isinstance(checkout, WriterCheckout)
     try:
-        yield checkout
+        yield cast("WriterCheckout", checkout)
     finally:
         checkout.close()
 
@@ -38,8 +42,7 @@ def writing(repository: Repository, branch: str | None = None) -> Iterator[Write
 def reading(repository: Repository, revision: str | None) -> Iterator[ReaderCheckout]:
     """A checkout of `revision`, by default the tip of the writer branch, to read from."""
     checkout = repository.checkout(commit=revision or "")
-    assert isinstance(checkout, ReaderCheckout)
     try:
-        yield checkout
+        yield cast("ReaderCheckout", checkout)
     finally:
         checkout.close()

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import click
+
+from ..schema import Schema
+
+T = TypeVar("T")
+NO_PROGRESS = "hangar.no_progress"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -33,3 +39,33 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def counted(number: int, noun: str) -> str:
     """``1,797 samples``; ``1 sample``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def progress(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
+    """`items`, with a bar on a terminal that appears once they take more than a second."""
+    wanted = click.get_current_context().meta.get(NO_PROGRESS) is None
+    if not wanted or not sys.stderr.isatty():
+        yield from items
+        return
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=what, unit=unit, total=total, delay=1, leave=False)
+
+
+def _note_no_progress(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[NO_PROGRESS] = True
+
+
+no_progress_option = click.option(
+    "--no-progress", is_flag=True, expose_value=False, callback=_note_no_progress,
+    help="Show no progress bar.",
+)  # fmt: skip
+
+
+def form_text(schema: Schema) -> str:
+    """``uint8 (28, 28)``; ``nested str``."""
+    nested = "nested " if schema.nested else ""
+    if schema.kind != "array":
+        return nested + schema.kind
+    return f"{nested}{schema.dtype} {'up to ' if schema.variable_shape else ''}{schema.shape}"

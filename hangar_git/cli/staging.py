@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import click
 
+from ..records.counts import RecordCounts
 from ..records.gitrepo import GitRepository
+from ..records.snapshot import Snapshots
 from ..staging.layout import Layout
-from ..staging.mergestate import MergeStateFile, conflict_id
-from ..staging.merging import stopped_conflicts
 from ..staging.staged import read_staged, set_aside_unusable
 from .changes import change_lines, changes_json
+from .here import open_git
 from .opening import open_repository, writing
 from .output import json_option, print_json
-from .tracing import snapshots_of
 
 
 @click.command(short_help="Display what is staged.")
 @json_option
 def status(as_json: bool) -> None:
     """Display changes made in the staging area compared to its base commit."""
-    _, git = open_repository()
+    git = open_git()
     staged = read_staged(git)
     commit = staged.commit
     if as_json:
@@ -58,6 +58,11 @@ def status(as_json: bool) -> None:
 
 def _tell_merge(git: GitRepository) -> None:
     """Tell of a merge that stopped, and of what is left to settle."""
+    if not Layout.of(git).merge_state.exists():
+        return
+    from ..staging.mergestate import MergeStateFile, conflict_id
+    from ..staging.merging import stopped_conflicts
+
     state = MergeStateFile(git, Layout.of(git).merge_state).read()
     if state is None:
         return
@@ -65,7 +70,8 @@ def _tell_merge(git: GitRepository) -> None:
         f"Merging {state.theirs[:12]}: settle conflicts with 'git hangar resolve', then"
         f" 'git hangar merge --continue', or end it with 'git hangar merge --abort'"
     )
-    for conflict in stopped_conflicts(git, snapshots_of(git), state):
+    snapshots = Snapshots(git, RecordCounts(Layout.of(git).counts))
+    for conflict in stopped_conflicts(git, snapshots, state):
         settled = state.choices.get(conflict_id(conflict))
         note = f"  (settled: {settled.partition(':')[0]})" if settled else ""
         click.echo(f"    {conflict}{note}")

@@ -19,8 +19,8 @@ from ..staging.layout import Layout
 from ..staging.session import WriteSession
 from ..staging.staged import read_staged
 from ..staging.undoing import restore as restore_samples
+from .here import open_git
 from .names import sample_name
-from .opening import open_repository
 from .output import counted, json_option, print_json
 
 
@@ -61,7 +61,7 @@ def commit_line(git: GitRepository, commit: Oid) -> str:
 @json_option
 def blame(arrayset: str, key: str | None, revision: str | None, as_json: bool) -> None:
     """Show for each sample of ARRAYSET, or for KEY, the commit that gave it its value."""
-    _, git = open_repository()
+    git = open_git()
     start = start_of(git, revision)
     snapshots = snapshots_of(git)
     records = snapshots(start).arrayset(arrayset)
@@ -88,7 +88,7 @@ def blame(arrayset: str, key: str | None, revision: str | None, as_json: bool) -
 @click.option("--source", required=True, help="The revision to take them from.")
 def restore(arrayset: str, keys: tuple[str, ...], source: str) -> None:
     """Stage samples KEYS of ARRAYSET as revision --source has them; without KEYS all of it."""
-    _, git = open_repository()
+    git = open_git()
     session = WriteSession(git)
     try:
         names = [sample_name(key) for key in keys]

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..api.arrayset import shape_of
 from ..digest import DIGEST_SIZE_BYTES
 from ..records.gitrepo import GitRepository
-from ..records.recordfile import RecordValue
+from ..records.recordfile import RecordValue, shape_of
 from ..schema import Schema
 from ..staging.layout import Layout
 from ..store.store import Store

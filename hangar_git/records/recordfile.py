@@ -248,3 +248,9 @@ def _fast_pattern(form: RecordFormat) -> re.Pattern[str]:
     third = rf"\t({_BYTES if form.counts_bytes else _SHAPE})" if form.columns == 3 else "()"
     anchor = rf"@([0-9a-f]{{{_BUCKET_DIGITS}}})"
     return re.compile(rf"{form.tag}\t(?:({key})\t(.{{64}}){third}|{anchor})\n")
+
+
+def shape_of(value: RecordValue) -> tuple[int, ...]:
+    """The shape that the record of a sample of varying shape states."""
+    text = value[DIGEST_SIZE_BYTES:].decode()
+    return tuple(map(int, text.split(","))) if text else ()

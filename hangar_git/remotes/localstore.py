@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 from threading import Lock
@@ -28,6 +29,8 @@ from ..store.store import FLUSH_BYTES, Store
 from ..transfer.samples import Parcel
 
 _Located: TypeAlias = tuple[Digest, bytes]
+_Loose: TypeAlias = tuple[Digest, tuple[int, ...], bytes]
+"""A sample out of its chunk: digest, shape, payload."""
 
 _JOINED_BYTES = 64 << 10
 """Samples that are not encoded travel together up to this size."""
@@ -178,10 +181,24 @@ class _Exporter:
             needed: dict[int, set[Digest]] = {}
             for digest, locator in wanted:
                 needed.setdefault(LOCATOR.unpack(locator)[3] >> 16, set()).add(digest)
+            parts: list[_Loose] = []
+            size = 0
             for offset in sorted(needed):
-                yield self._chunk(file, offset, needed[offset])
+                whole = self._chunk(file, offset)
+                if len(needed[offset]) >= _WORTH_WHOLE * len(whole.digests):
+                    yield whole
+                    continue
+                loose = _loose(whole, needed[offset])
+                length = sum(len(data) for _, _, data in loose)
+                if parts and size + length > _JOINED_BYTES:
+                    yield self._encoded(parts)
+                    parts, size = [], 0
+                parts += loose
+                size += length
+            if parts:
+                yield self._encoded(parts)
 
-    def _chunk(self, file: FileIO, offset: int, wanted: set[Digest]) -> EncodedChunk:
+    def _chunk(self, file: FileIO, offset: int) -> EncodedChunk:
         group, order, firsts, number = self._chunk_at(offset)
         rows = order[firsts[number] : firsts[number + 1]]
         digests = tuple(group.digests[row].tobytes() for row in rows)
@@ -196,16 +213,19 @@ class _Exporter:
         if not BACKENDS[self._spec.backend].paged and len(firsts) == number + 2 > 2:
             size = samples_per_chunk_bytes(group, firsts, itemsize)
         file.seek(offset)
-        whole = EncodedChunk(self._spec, digests, shapes, places, size,
-                             file.read(int(group.lengths[number])))  # fmt: skip
-        if len(wanted) >= _WORTH_WHOLE * len(digests):
-            return whole
-        return _part_of(whole, wanted)
+        data = file.read(int(group.lengths[number]))
+        return EncodedChunk(self._spec, digests, shapes, places, size, data)
+
+    def _encoded(self, parts: Sequence[_Loose]) -> EncodedChunk:
+        """Samples out of several chunks, encoded together."""
+        plain = self._join(parts)
+        encode = self._spec.codec.encoder(self._spec.dtype.itemsize)
+        return replace(plain, data=encode(plain.data))
 
     def _joined(self, file: FileIO, wanted: Sequence[_Located]) -> Iterator[EncodedChunk]:
         """Samples that are not encoded, several together where they are small."""
         itemsize = self._spec.dtype.itemsize
-        parts: list[tuple[Digest, tuple[int, ...], bytes]] = []
+        parts: list[_Loose] = []
         size = 0
         for digest, group, row in self._rows(wanted):
             shape = tuple(group.shapes[row].tolist())
@@ -219,7 +239,7 @@ class _Exporter:
         if parts:
             yield self._join(parts)
 
-    def _join(self, parts: list[tuple[Digest, tuple[int, ...], bytes]]) -> EncodedChunk:
+    def _join(self, parts: Sequence[_Loose]) -> EncodedChunk:
         places, at = [], 0
         for _, _, data in parts:
             places.append(at)
@@ -242,22 +262,14 @@ def samples_per_chunk_bytes(group: StoredGroup, firsts: NDArray[Any], itemsize: 
     return int(firsts[1] - firsts[0]) * size
 
 
-def _part_of(whole: EncodedChunk, wanted: set[Digest]) -> EncodedChunk:
-    """The wanted samples of a chunk alone, encoded anew."""
+def _loose(whole: EncodedChunk, wanted: set[Digest]) -> list[_Loose]:
+    """The wanted samples of a chunk, decoded."""
     decoded = whole.decoded()
-    numbers = [i for i, digest in enumerate(whole.digests) if digest in wanted]
-    payloads = [whole.payload(decoded, number) for number in numbers]
-    places = np.cumsum([0, *map(len, payloads)])[:-1].tolist()
-    data = b"".join(payloads)
-    encode = whole.spec.codec.encoder(whole.spec.dtype.itemsize)
-    return EncodedChunk(
-        whole.spec,
-        tuple(whole.digests[number] for number in numbers),
-        tuple(whole.shapes[number] for number in numbers),
-        tuple(places),
-        len(data),
-        encode(data),
-    )
+    return [
+        (digest, whole.shapes[number], whole.payload(decoded, number))
+        for number, digest in enumerate(whole.digests)
+        if digest in wanted
+    ]
 
 
 class _Receiver:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -186,6 +187,8 @@ class _Question(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         question = self.rfile.read(_LONGEST_QUESTION)
+        if not question:  # another server only wants to know whether we are alive
+            return
         try:
             answer = self._judge(question)
         except HangarError as error:
@@ -194,7 +197,8 @@ class _Question(socketserver.StreamRequestHandler):
         except Exception:  # noqa: BLE001  # callers are told no more than that it failed
             log("push-not-checked", level=logging.ERROR, error=True)
             answer = "the push could not be checked; the server's log says why"
-        self.wfile.write((answer or "yes").encode())
+        with suppress(BrokenPipeError):  # whoever asked has died
+            self.wfile.write((answer or "yes").encode())
 
     def _judge(self, question: bytes) -> str:
         where, objects, updates = question.split(b"\0", 2)

@@ -33,7 +33,7 @@ class BulkReader:
     """
 
     def __init__(self, reader: SampleReader) -> None:
-        self._reader = reader
+        self.reader = reader
 
     def read_many(
         self,
@@ -63,7 +63,7 @@ class BulkReader:
         try:
             self._fill_once(batch, threads)
         except (IntegrityError, DataNotLocalError):
-            self._reader.again(lambda: self._fill_once(batch, threads))
+            self.reader.again(lambda: self._fill_once(batch, threads))
 
     def _fill_once(self, batch: _Separate | _Stacked, threads: int) -> None:
         places, sizes = self._places(batch.digests), batch.sizes
@@ -93,7 +93,7 @@ class BulkReader:
 
     def _places(self, digests: Sequence[Digest]) -> list[_Place]:
         """Where samples lie, in the order of the files."""
-        reader, known = self._reader, self._reader.locators
+        reader, known = self.reader, self.reader.locators
         unknown = {digest for digest in digests if digest not in known}
         if unknown:
             for digest, locator in reader.index.find(sorted(unknown)).items():
@@ -109,7 +109,7 @@ class BulkReader:
         return places
 
     def _container(self, number: int, digest: Digest) -> OpenContainer:
-        return self._reader.containers.get(number) or self._reader.open(number, digest)
+        return self.reader.containers.get(number) or self.reader.open(number, digest)
 
     # -- large samples, each with a chunk of its own -------------------------------------------
 
@@ -117,7 +117,7 @@ class BulkReader:
         number, offset, length, start, checksum, sample = place
         digest, shape = batch.digests[sample], batch.shape_of(sample)
         container = self._container(number, digest)
-        raw = self._reader.large(
+        raw = self.reader.large(
             container, offset, length, start, digest, batch.dtype, shape, batch.target(sample)
         )
         if xxh3_64_intdigest(raw.data) != checksum:
@@ -127,7 +127,7 @@ class BulkReader:
     # -- small samples, which share chunks -----------------------------------------------------
 
     def _gather_small(self, places: Sequence[_Place], batch: _Separate | _Stacked) -> None:
-        reader, digests, sizes, take = self._reader, batch.digests, batch.sizes, batch.take_small
+        reader, digests, sizes, take = self.reader, batch.digests, batch.sizes, batch.take_small
         chunks = reader.chunks
         ahead: dict[tuple[int, int], bytes] = {}
         for at, (number, offset, _, place, checksum, sample) in enumerate(places):
@@ -162,7 +162,7 @@ class BulkReader:
             other_number, offset, length, *_ = places[at]
             if other_number != number or offset > end + _GAP_BYTES or end - start > _RUN_BYTES:
                 break
-            if offset not in members and (number, offset) not in self._reader.chunks:
+            if offset not in members and (number, offset) not in self.reader.chunks:
                 members[offset] = length
                 end = max(end, offset + length)
         data = container.pread(end - start, start, digest)

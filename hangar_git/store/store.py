@@ -34,6 +34,7 @@ from .bulkreading import BulkReader
 from .checking import containers_of, scanned
 from .container import ContainerSpec, Group, StoredGroup
 from .containerfile import ContainerFile
+from .encoded import common_form, read_encoded
 from .index import ContainerRow, Index
 from .reading import SampleReader
 from .sharding import Selection
@@ -146,6 +147,22 @@ class Store:
             found = [self.get(digest, dtype, shape) for digest in digests]
             return np.array(found, dtype).reshape(len(digests), *shape)
         return self._bulk().read_stacked(digests, dtype, shape, threads)
+
+    def common_form(
+        self, digests: Sequence[Digest], dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> ContainerSpec | None:
+        """How samples are encoded, if each has a chunk of its own, and all are encoded alike."""
+        return None if self._index is None else common_form(self._index, digests, dtype, shape)
+
+    def get_encoded(
+        self, digest: Digest, start: int | None = None, stop: int | None = None
+    ) -> bytes:
+        """The bytes of a sample, or a slice of them, as `common_form` says; not verified."""
+        reader = self._bulk().reader
+        try:
+            return read_encoded(reader, digest, start, stop)
+        except (IntegrityError, DataNotLocalError):
+            return reader.again(lambda: read_encoded(reader, digest, start, stop))
 
     def _bulk(self) -> BulkReader:
         if self._reader is None:

@@ -61,7 +61,7 @@ class ZarrBackend(Backend):
             at = root.create_group(shape_name(group.shape))
             for name, column in columns.items():
                 at.create_array(name, data=column, chunks=column.shape, compressors=None)
-            _create_samples(at, spec, group)
+            create_samples(at, "samples", len(group.digests), group.shape, spec)
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name, buffer in entries.items():
                 archive.writestr(zipfile.ZipInfo(name), buffer.to_bytes())
@@ -88,27 +88,34 @@ class ZarrBackend(Backend):
         return spec, groups
 
 
-def _native(dtype: np.dtype[Any]) -> bool:
+def is_native(dtype: np.dtype[Any]) -> bool:
+    """Whether Zarr has the dtype; samples of others are arrays of bytes, with one more axis."""
     return dtype.kind in _NATIVE_KINDS
 
 
-def _create_samples(at: Any, spec: ContainerSpec, group: Group) -> None:
-    """The array's metadata; `spec.chunks` is cut to the shape where that is smaller."""
+def create_samples(
+    at: Any, name: str, n: int, shape: tuple[int, ...], spec: ContainerSpec, **options: Any
+) -> None:
+    """The metadata of an array of samples in shards, in group `at`.
+
+    `spec.chunks` is cut to the shape where that is smaller; `options` are of `create_array`.
+    """
     assert spec.chunks is not None
-    chunks = _chunks_for(spec.chunks, group.shape)
-    shard = tuple(n * c for n, c in zip(grid_of(group.shape, chunks), chunks, strict=True))
-    bytes_axis = () if _native(spec.dtype) else (spec.dtype.itemsize,)
+    chunks = _chunks_for(spec.chunks, shape)
+    shard = tuple(count * c for count, c in zip(grid_of(shape, chunks), chunks, strict=True))
+    bytes_axis = () if is_native(spec.dtype) else (spec.dtype.itemsize,)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of bytes that may be lost, which are put there below
         at.create_array(
-            "samples",
-            shape=(len(group.digests), *group.shape, *bytes_axis),
-            dtype=spec.dtype if _native(spec.dtype) else np.uint8,
+            name,
+            shape=(n, *shape, *bytes_axis),
+            dtype=spec.dtype if is_native(spec.dtype) else np.uint8,
             chunks=(1, *chunks, *bytes_axis),
             shards=(1, *shard, *bytes_axis),
-            compressors=[*_compressors(spec.codec, spec.dtype.itemsize), _crc32c()],
+            compressors=[*compressors(spec.codec, spec.dtype.itemsize), _crc32c()],
             filters=None,
             fill_value=0,
+            **options,
         )
 
 
@@ -122,7 +129,7 @@ def _crc32c() -> Any:
     return Crc32cCodec()
 
 
-def _compressors(codec: Codec, itemsize: int) -> list[Any]:
+def compressors(codec: Codec, itemsize: int) -> list[Any]:
     """Zarr's codecs that decode what `codec` encodes."""
     from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
@@ -145,7 +152,7 @@ def _compressors(codec: Codec, itemsize: int) -> list[Any]:
 
 
 def _shard_name(group: Group, spec: ContainerSpec, number: int) -> str:
-    axes = len(group.shape) + (not _native(spec.dtype))
+    axes = len(group.shape) + (not is_native(spec.dtype))
     return f"{shape_name(group.shape)}/samples/c/{number}" + "/0" * axes
 
 
@@ -162,7 +169,7 @@ def _scan_group(
 ) -> tuple[list[Any], dict[str, NDArray[Any]], StoredGroup]:
     """Header, columns and places of one group."""
     n, *shape = json.loads(archive.read(f"{name}/samples/zarr.json"))["shape"]
-    if not _native(spec.dtype):
+    if not is_native(spec.dtype):
         shape.pop()
     digests = np.frombuffer(archive.read(f"{name}/digests/c/0/0"), np.uint8)
     columns = {

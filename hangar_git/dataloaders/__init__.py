@@ -1,0 +1,1 @@
+"""Data loaders: samples of a commit as batches for training."""

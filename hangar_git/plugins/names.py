@@ -1,0 +1,79 @@
+"""Sample names in names of files, and in files that hold many samples.
+
+A sample called ``"a7"`` is ``a7``, and one called by the integer 10 is ``int=10``, since ``"10"``
+may be another sample's name; a nested sample is ``outer/inner``. ``=`` is in no sample's name.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from ..errors import InvalidInputError
+from ..keys import SampleKey, SimpleKey, sample_key
+
+_NOT_ALLOWED = re.compile(r"[^A-Za-z0-9._-]")
+_DOUBLE = (".nii.gz",)
+"""Extensions of two parts."""
+
+
+def file_stem(key: SampleKey) -> str:
+    """Name of the file of sample `key`, without extension; ``/`` between the names of a pair."""
+    if isinstance(key, tuple):
+        return "/".join(map(file_stem, key))
+    return key if isinstance(key, str) else f"int={key}"
+
+
+def key_of_stem(stem: str) -> SimpleKey:
+    """Inverse of `file_stem`; InvalidInputError if no sample can be called so."""
+    marker, _, number = stem.partition("=")
+    if marker == "int" and number.isdecimal():
+        return sample_key(int(number))
+    return sample_key(stem)
+
+
+def key_of_text(text: str) -> SampleKey:
+    """As `key_of_stem`, and ``outer/inner`` is a pair."""
+    outer, slash, inner = text.partition("/")
+    return (key_of_stem(outer), key_of_stem(inner)) if slash else key_of_stem(text)
+
+
+def detail_of(key: SampleKey) -> str:
+    """What plugins get as ``sample_detail``: ``str:a7``, ``int:10``, ``str:outer/int:1``."""
+    if isinstance(key, tuple):
+        return "/".join(map(detail_of, key))
+    return f"{type(key).__name__}:{key}"
+
+
+def key_of_detail(detail: str) -> SampleKey:
+    """Inverse of `detail_of`; what has no type is a str."""
+    outer, slash, inner = detail.partition("/")
+    return (_simple(outer), _simple(inner)) if slash else _simple(detail)
+
+
+def _simple(text: str) -> SimpleKey:
+    kind, colon, name = text.partition(":")
+    if not colon:
+        return sample_key(text)
+    if kind == "int" and name.isdecimal():
+        return sample_key(int(name))
+    if kind == "str":
+        return sample_key(name)
+    raise InvalidInputError(f"sample name {text!r} is neither str:NAME nor int:NUMBER")
+
+
+def stem_and_extension(name: str) -> tuple[str, str]:
+    """``("scan", ".nii.gz")`` of ``scan.nii.gz``; the extension in lower case."""
+    for double in _DOUBLE:
+        if name.lower().endswith(double):
+            return name[: -len(double)], double
+    path = PurePosixPath(name)
+    return path.stem, path.suffix.lower()
+
+
+def replaced(stem: str, by: str) -> str:
+    """`stem` with `by` in place of each character that no sample's name may have."""
+    marker, _, number = stem.partition("=")
+    if marker == "int" and number.isdecimal():
+        return stem
+    return _NOT_ALLOWED.sub(by, stem)

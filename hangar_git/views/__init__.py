@@ -1,0 +1,1 @@
+"""Views of a commit for array libraries: Zarr, Dask, xarray, Arrow."""

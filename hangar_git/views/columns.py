@@ -1,0 +1,144 @@
+"""Columns: the records of an arrayset, row by row in the order of keys, ready for bulk reads.
+
+Only digests are kept, 32 bytes a sample: a million samples take 32 MB a column, and pickle as that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..digest import DIGEST_SIZE_BYTES
+from ..errors import InvalidInputError
+from ..keys import SampleKey, sorted_keys
+from ..records.recordfile import file_paths, shape_of
+
+_CHECKED_AT_ONCE = 1 << 16
+Keys: TypeAlias = NDArray[np.int64] | list[SampleKey]
+"""The keys of rows; as an array where all are integers."""
+
+
+class Column:
+    """The samples of one arrayset, one for each row.
+
+    Parameters
+    ----------
+    aset
+        The arrayset, of a reader checkout.
+    keys
+        Of the rows, in the order users see.
+    values
+        The records of the rows: digest, and shape where that varies.
+    """
+
+    def __init__(self, aset: Any, keys: Keys, values: bytes | list[bytes]) -> None:
+        self.aset = aset
+        self.name = aset.name
+        self.kind = aset.kind
+        self.dtype = aset.dtype
+        self.shape: tuple[int, ...] | None = None if _varies(aset) else aset.shape
+        self.keys = keys
+        self._values = values
+
+    @classmethod
+    def of(cls, aset: Any) -> Column:
+        """All samples of an arrayset; its records are read, and not kept in any other form."""
+        if aset.iswriteable:
+            raise InvalidInputError(
+                f"arrayset {aset.name!r} is of a writer checkout: take it from repo.checkout(),"
+                f" of a commit, which does not change"
+            )
+        keys: list[SampleKey] = []
+        values: list[bytes] = []
+        fixed = not _varies(aset)
+        records = aset._base
+        joined = bytearray()
+        for prefix in file_paths(records.schema.fanout):
+            found = records.read_file(prefix)
+            keys.extend(found)
+            if fixed:
+                joined += b"".join(found.values())
+            else:
+                values.extend(found.values())
+        ordered, order = _sorted(keys)
+        if not fixed:
+            return cls(aset, ordered, [values[i] for i in order.tolist()])
+        rows = np.frombuffer(bytes(joined), np.uint8).reshape(-1, DIGEST_SIZE_BYTES)
+        return cls(aset, ordered, rows[order].tobytes())
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, rows: NDArray[np.int64]) -> Column:
+        """The column of some of the rows."""
+        keys: Keys = (
+            self.keys[rows]
+            if isinstance(self.keys, np.ndarray)
+            else [self.keys[i] for i in rows.tolist()]
+        )
+        if isinstance(self._values, bytes):
+            digests = np.frombuffer(self._values, np.uint8).reshape(-1, DIGEST_SIZE_BYTES)
+            return Column(self.aset, keys, digests[rows].tobytes())
+        return Column(self.aset, keys, [self._values[i] for i in rows.tolist()])
+
+    def records(self, rows: Iterable[int]) -> list[bytes]:
+        """The records of some rows."""
+        values, size = self._values, DIGEST_SIZE_BYTES
+        if isinstance(values, bytes):
+            return [values[i * size : i * size + size] for i in rows]
+        return [values[i] for i in rows]
+
+    def local(self) -> NDArray[np.bool_]:
+        """Which rows have their data on this machine."""
+        store, found = self.aset._store, np.ones(len(self), np.bool_)
+        for start in range(0, len(self), _CHECKED_AT_ONCE):
+            rows = range(start, min(start + _CHECKED_AT_ONCE, len(self)))
+            digests = [value[:DIGEST_SIZE_BYTES] for value in self.records(rows)]
+            if missing := set(store.missing(digests)):
+                found[rows.start : rows.stop] = [digest not in missing for digest in digests]
+        return found
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Length of each sample along its first axis, or in bytes; reads no data."""
+        if self.shape is not None:
+            return np.full(len(self), self.shape[0] if self.shape else 1, np.int64)
+        shapes = [shape_of(value) for value in self.records(range(len(self)))]
+        return np.array([shape[0] if shape else 1 for shape in shapes], np.int64)
+
+    def read(self, rows: Sequence[int], threads: int = 1) -> Any:
+        """The samples of some rows, in one bulk read.
+
+        Returns
+        -------
+        ndarray or list
+            Where the shape is fixed, one array of shape (n, *shape); else a list of samples.
+        """
+        values = self.records(rows)
+        if self.shape is None:
+            return self.aset._samples(values, threads)
+        return self.aset._store.get_stacked(values, self.dtype, self.shape, threads)
+
+
+def _varies(aset: Any) -> bool:
+    return bool(aset.kind != "array" or aset.variable_shape)
+
+
+def _sorted(keys: list[SampleKey]) -> tuple[Keys, NDArray[np.int64]]:
+    """`keys` in the order users see, and where each was."""
+    if all(type(key) is int for key in keys):
+        numbers = np.array(keys, np.int64)
+        order = np.argsort(numbers, kind="stable")
+        return numbers[order], order
+    places = {key: place for place, key in enumerate(keys)}
+    ordered = sorted_keys(keys)
+    return ordered, np.array([places[key] for key in ordered], np.int64)
+
+
+def equal_keys(keys: Keys, others: Keys) -> bool:
+    """Whether rows have the same keys."""
+    if isinstance(keys, np.ndarray) and isinstance(others, np.ndarray):
+        return np.array_equal(keys, others)
+    return type(keys) is type(others) and keys == others
