@@ -138,7 +138,7 @@ def server_command(open_store: Callable[[Path], SampleStore] | None = None) -> c
         with Served(address, config.root, config.default) as served:
             checked = replace(
                 config,
-                git_options=(*served.git_options, *git_option),
+                repository_options=served.git_options,
                 git_environment=served.git_environment,
             )
             serve(checked, served.open_store, ready)

@@ -35,7 +35,7 @@ _SAID = (
     (r"asks for credentials|Authentication failed|credentials|could not read (Username|Password)",
      RemoteAuthenticationError),
     (r"cannot reach|resolve host|Connection (refused|timed out|reset)|unable to access"
-     r"|hung up|early EOF|broke off|unable to connect", RemoteConnectionError),
+     r"|hung up|early EOF|broke off|unable to connect|try again", RemoteConnectionError),
     (r"does not appear to be a git|not found|does not exist|no repository|not a git repository",
      RemoteNotFoundError),
 )  # fmt: skip

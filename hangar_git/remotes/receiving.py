@@ -31,38 +31,38 @@ SOCKET_VARIABLE = "HANGAR_PUSH_CHECK"
 _LONGEST_QUESTION = 256 << 20
 _LONGEST_SOCKET_PATH = 100
 _PREFIX = "hangar-server-"
+_ALONE, _ALL = "check", "check-and-chain"
 _CHAINED = ("update", "post-receive", "post-update", "reference-transaction", "proc-receive")
 
-_ASK = '''"""Asks the server whether a push may be taken; run by the pre-receive hook."""
+_ASK = '''"""Asks the server whether a push may be taken, then runs the repository's own hook."""
 import os
 import socket
 import sys
 
+updates = sys.stdin.buffer.read()
 asking = socket.socket(socket.AF_UNIX)
 try:
     asking.connect(os.environ["{variable}"])
     where = os.fsencode(os.getcwd())
     objects = os.fsencode(os.environ.get("GIT_QUARANTINE_PATH", ""))
-    asking.sendall(b"\\0".join([where, objects, sys.stdin.buffer.read()]))
+    asking.sendall(b"\\0".join([where, objects, updates]))
     asking.shutdown(socket.SHUT_WR)
     answer = b""
     while data := asking.recv(65536):
         answer += data
 except OSError:
     answer = b""
-if answer == b"yes":
-    sys.exit(0)
-sys.stderr.buffer.write(b"hangar: " + (answer or b"the server is stopping; push again") + b"\\n")
-sys.exit(1)
+if answer != b"yes":
+    answer = answer or b"the server is stopping; push again"
+    sys.stderr.buffer.write(b"hangar: " + answer + b"\\n")
+    sys.exit(1)
+own = os.path.join(os.environ.get("GIT_DIR", "."), "hooks", "pre-receive")
+if os.access(own, os.X_OK):
+    import subprocess
+    sys.exit(subprocess.run([own], input=updates).returncode and 1)
 '''
 _PRE_RECEIVE = """#!/bin/sh
-# Asks the server whether the data is there, then runs the repository's own hook.
-updates=$(cat; echo .)
-updates=${{updates%.}}
-printf %s "$updates" | {python} -I -S {ask} || exit 1
-own="$GIT_DIR/hooks/pre-receive"
-[ -x "$own" ] || exit 0
-printf %s "$updates" | "$own"
+exec {python} -I -S {ask}
 """
 _CHAIN = """#!/bin/sh
 # Runs the repository's own hook.
@@ -82,17 +82,16 @@ class PushChecks:
 
     Attributes
     ----------
-    git_options, git_environment
-        What the git programs have to be given.
+    git_environment
+        What the git programs have to be given, with what `git_options` says.
     """
 
     def __init__(self, open_store: Callable[[Path], SampleStore]) -> None:
         _remove_abandoned()
         self._directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
         try:
-            hooks = self._directory / "hooks"
             address = self._directory / "socket"
-            _write_hooks(hooks)
+            _write_hooks(self._directory)
             if len(str(address)) > _LONGEST_SOCKET_PATH:
                 raise StateError(f"{self._directory}: too long for a socket; set TMPDIR to another")
             self._server = _Server(str(address), _Question)
@@ -103,12 +102,18 @@ class PushChecks:
         except BaseException:
             self._remove()
             raise
-        self.git_options = (f"core.hooksPath={hooks}",)
         self.git_environment = {SOCKET_VARIABLE: str(address)}
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.2,), name="push-checks", daemon=True
         )
         self._thread.start()
+
+    def git_options(self, git_dir: Path) -> tuple[str, ...]:
+        """Settings for the git program that takes a push to the repository at `git_dir`."""
+        own = git_dir / "hooks"
+        # Each hook is a process: those that would do nothing are not there.
+        chained = any(os.access(own / name, os.X_OK) for name in _CHAINED)
+        return (f"core.hooksPath={self._directory / (_ALL if chained else _ALONE)}",)
 
     def close(self) -> None:
         """Answer no more questions: pushes under way are refused."""
@@ -147,17 +152,19 @@ def refuse_other_hooks(git_options: tuple[str, ...]) -> None:
         )
 
 
-def _write_hooks(hooks: Path) -> None:
-    hooks.mkdir()
-    ask = hooks / "ask.py"
+def _write_hooks(directory: Path) -> None:
+    ask = directory / "ask.py"
     ask.write_text(_ASK.format(variable=SOCKET_VARIABLE))
     python, path = shlex.quote(sys.executable), shlex.quote(str(ask))
-    texts = {"pre-receive": _PRE_RECEIVE.format(python=python, ask=path)}
-    texts |= {name: _CHAIN.format(name=name) for name in _CHAINED}
-    for name, text in texts.items():
-        (hooks / name).write_text(text)
-        (hooks / name).chmod(0o700)
-        _check_runs(hooks / name)
+    pre_receive = {"pre-receive": _PRE_RECEIVE.format(python=python, ask=path)}
+    chained = {name: _CHAIN.format(name=name) for name in _CHAINED}
+    for hooks, texts in ((_ALONE, pre_receive), (_ALL, pre_receive | chained)):
+        (directory / hooks).mkdir()
+        for name, text in texts.items():
+            hook = directory / hooks / name
+            hook.write_text(text)
+            hook.chmod(0o700)
+            _check_runs(hook)
 
 
 def _check_runs(hook: Path) -> None:

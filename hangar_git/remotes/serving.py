@@ -34,7 +34,8 @@ class Served:
     Attributes
     ----------
     git_options, git_environment
-        What the git programs of the server have to be given, so that pushes are checked.
+        What the git programs of the server have to be given, so that pushes are checked; the
+        options for the repository at a path.
 
     Raises
     ------

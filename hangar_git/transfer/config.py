@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +55,10 @@ class ServerLimits:
     window_bytes: int = PACK_BYTES
 
 
+def _no_options(_: Path) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """All a server is told when it starts.
@@ -87,6 +91,8 @@ class ServerConfig:
         Port of the metrics on loopback; None: no metrics; 0: any.
     git_options
         ``name=value`` settings of the Git programs that serve fetches and pushes.
+    repository_options
+        Further ones, for the repository at a path; they go before those.
     git_environment
         Variables they get, which their hooks see.
     limits
@@ -107,6 +113,7 @@ class ServerConfig:
     anonymous: Right | None = None
     metrics_port: int | None = None
     git_options: tuple[str, ...] = ()
+    repository_options: Callable[[Path], Sequence[str]] = _no_options
     git_environment: Mapping[str, str] = field(default_factory=dict)
     limits: ServerLimits = field(default_factory=ServerLimits)
 

@@ -219,7 +219,11 @@ class HangarService:
             "HANGAR_REPOSITORY": call.repository,
             "HANGAR_RIGHTS": " ".join(call.right.names()),
         }
-        options = [*git_options(call.right, self._config), *self._config.git_options]
+        options = [
+            *git_options(call.right, self._config),
+            *self._config.git_options,
+            *self._config.repository_options(hosted.git_dir),
+        ]
         program = GitProgram(first.service, hosted.git_dir, options, environment)
         for reply in serve_git(program, reading, call.context.is_active):
             if reply.HasField("exit_code") and pushing:
