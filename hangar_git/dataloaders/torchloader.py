@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,14 +24,8 @@ try:
 except ImportError as error:
     raise StateError("datasets for PyTorch need torch: pip install 'hangar-git[torch]'") from error
 
-if TYPE_CHECKING:
-    _MapDataset = Dataset[dict[str, Any]]
-    _Iterable = IterableDataset[Any]
-else:
-    _MapDataset, _Iterable = Dataset, IterableDataset
 
-
-class TorchDataset(_MapDataset):
+class TorchDataset(Dataset):
     """A map-style dataset: a sample is a dict of tensors, a field for each arrayset.
 
     A `DataLoader` asks it for a whole batch at once, which is one bulk read. With
@@ -100,7 +94,7 @@ class SampleBatch(Sequence[dict[str, Any]]):
         return {name: _tensor(field[index]) for name, field in self.fields.items()}
 
 
-class TorchStream(BatchDataset, _Iterable):
+class TorchStream(BatchDataset, IterableDataset):
     """A dataset of whole batches, in the order of an epoch; for ``DataLoader(s, batch_size=None)``.
 
     Workers get batches in turn, so that a `DataLoader` gives those of an epoch in its order.
