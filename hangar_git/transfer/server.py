@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 import sys
 import threading
@@ -26,6 +25,7 @@ from .jsonlog import log, start_log
 from .metrics import Metrics
 from .samples import SampleStore
 from .service import SERVICE, HangarService
+from .waiting import readable
 
 _KEEPALIVE_MS = 30_000
 
@@ -202,7 +202,7 @@ def serve(
             ready(server)
         ends = time.monotonic() + (config.timeout_s or float("inf"))
         while not signals and time.monotonic() < ends:
-            select.select([told], [], [], min(3600.0, max(0.0, ends - time.monotonic())))
+            readable([told], min(3600.0, max(0.0, ends - time.monotonic())))
         stopping = threading.Thread(target=server.stop)
         stopping.start()
         while stopping.is_alive():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
@@ -11,6 +10,7 @@ from ..errors import RemoteConnectionError
 from .channel import Connection
 from .proto import hangar_pb2 as pb
 from .sealing import opener
+from .waiting import readable
 
 _CHUNK_BYTES = 1 << 18
 _STILL_HERE_S = 15.0
@@ -51,9 +51,9 @@ def join_git(
 
         def requests() -> Iterator[pb.GitRequest]:
             yield pb.GitRequest(service=service, protocol=protocol)
-            select.select([agreed, ended], [], [])
+            readable([agreed, ended])
             while True:
-                ready, _, _ = select.select([stdin, ended], [], [], _STILL_HERE_S)
+                ready = readable([stdin, ended], _STILL_HERE_S)
                 if ended in ready:
                     return
                 data = os.read(stdin, _CHUNK_BYTES) if ready else b""

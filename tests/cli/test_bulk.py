@@ -221,6 +221,8 @@ def test_an_interrupted_import_is_gone_on_with(shell, tmp_path, how):
     process = subprocess.Popen(
         ["git-hangar", *command[2:]], cwd=shell.path, env=shell.environment | {"PYTHONPATH": path},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell's background job ignores SIGINT, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     log = shell.path / ".git" / "hangar" / "imports"
     deadline = time.monotonic() + 30
