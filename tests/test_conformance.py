@@ -1,7 +1,6 @@
 """Every public name of Hangar 0.4's Python API, with its signature and documented exceptions.
 
-A row is done, and then its signature and its exceptions are checked here; or it belongs to a part
-that is not built, and then it must not exist: the list cannot go stale.
+Each row's signature and documented exceptions are checked here.
 """
 
 from __future__ import annotations
