@@ -16,7 +16,8 @@ from .sources import GitSource, MissingError, Source, State, Step, with_groups
 
 KEEPING = "refs/hangar/migrate"
 """Below it, refs lead to what an unfinished migration has made, so that gc spares it."""
-_KEPT_STATES = 8
+_KEPT_FILES = 2_000_000
+"""Of the states of a folder, as many are kept as have this many files together."""
 
 
 def log_of(git: GitRepository, source: Source, arrayset: str) -> ProgressLog:
@@ -107,6 +108,8 @@ class Plan:
         self.target = target
         self._search = search
         self._states: dict[str, State] = {}
+        self._files = 0
+        self._wanted_paths: dict[str, bool] = {}
         if target.with_code and isinstance(source, GitSource) and source.is_shallow:
             raise StateError(
                 f"{source.top} is a shallow clone, whose code has no history: get it with"
@@ -142,11 +145,18 @@ class Plan:
         found = self._states.pop(state_id, None)
         if found is None:
             found = with_groups(self.source.state(state_id))
-            found = {path: what for path, what in found.items() if self._search.wants(path)}
+            found = {path: what for path, what in found.items() if self._wants(path)}
+            self._files += len(found)
         self._states[state_id] = found
-        if len(self._states) > _KEPT_STATES:
-            del self._states[next(iter(self._states))]
+        while self._files > _KEPT_FILES and len(self._states) > 2:
+            self._files -= len(self._states.pop(next(iter(self._states))))
         return found
+
+    def _wants(self, path: str) -> bool:
+        wanted = self._wanted_paths.get(path)
+        if wanted is None:
+            wanted = self._wanted_paths[path] = self._search.wants(path)
+        return wanted
 
     def _still_of_use(self) -> dict[str, Done]:
         """What was done, if it can be gone on with."""

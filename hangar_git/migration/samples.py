@@ -207,9 +207,10 @@ class SampleReader:
 
     def _placed(self, path: str, content: Content) -> Found:
         """A file of the right name: plugins go by extensions, and caches have none."""
-        directory = self._temporary / str(len(self._contents))
-        directory.mkdir()
-        placed = directory / PurePosixPath(path).name
+        name, number = PurePosixPath(path).name, 0
+        while (placed := self._temporary / str(number) / name) in self._contents:
+            number += 1
+        placed.parent.mkdir(exist_ok=True)
         self._put_at(placed, content)
         self._contents[placed] = content
         return Found(placed, PurePosixPath(path))
