@@ -9,8 +9,8 @@ from io import StringIO
 
 import click
 
-from .. import __version__
 from ..errors import HangarError
+from ..version import __version__
 from .group import Entry, LazyGroup
 from .pager import paging
 
