@@ -40,6 +40,8 @@ class StreamedStore(Store):
         Where samples that came are stored, too; None: nowhere.
     """
 
+    streams = True
+
     def __init__(
         self,
         local: Store,
