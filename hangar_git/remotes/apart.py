@@ -77,8 +77,10 @@ class ReaderApart:
         """End the process, once what is being read has come."""
         self.ended = True
         for _ in range(_PIPES):
-            if (pipe := self._pipes.get()) is not None:
-                pipe.close()
+            pipe = self._pipes.get()
+            if pipe is None:
+                break
+            pipe.close()
         self._pipes.put(None)
         try:
             self._process.wait(_END_S)
