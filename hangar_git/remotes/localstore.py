@@ -71,6 +71,11 @@ class LocalSamples:
                 self._opened = Store(self._root, writable=False)
             return self._opened
 
+    @property
+    def store(self) -> Store:
+        """What they are read from."""
+        return self._store
+
     def missing(self, digests: Collection[Digest]) -> list[Digest]:
         """Those of `digests` that are not here, in order."""
         return self._store.missing(digests)
