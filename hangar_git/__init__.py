@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .api.repository import Repository
     from .dataloaders.numpyloader import make_numpy_dataset
     from .dataloaders.tfloader import make_tf_dataset
     from .dataloaders.torchdatasets import make_torch_dataset, make_torch_loader
 
-__version__ = "0.1.0"
 __all__ = [
     "Repository",
     "__version__",

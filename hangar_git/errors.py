@@ -9,6 +9,7 @@ that Hangar 0.4 documents for the mistake, so that handlers written for it keep 
     ├── AlreadyExistsError         LookupError + ValueError
     ├── InvalidInputError          ValueError        schema, key, shape, option
     │   └── OutOfRangeError        + IndexError      slice of a sample beyond its shape
+    ├── UnsupportedError           NotImplementedError   a method that a plugin has not
     ├── StateError                 RuntimeError      closed, nothing to commit, HEAD detached
     │   └── DirtyStagingError      + ValueError      staged changes are in the way
     ├── NotPermittedError          PermissionError   refused in this state
@@ -73,6 +74,12 @@ class OutOfRangeError(InvalidInputError, IndexError):
     """An index beyond the shape of a sample."""
 
     kind = "out-of-range"
+
+
+class UnsupportedError(HangarError, NotImplementedError):
+    """What was asked for is not one of the things that this plugin does."""
+
+    kind = "unsupported"
 
 
 class StateError(HangarError, RuntimeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
@@ -30,7 +31,7 @@ _ITERATED_SAMPLES = 1024
 """Iteration reads this much at once, so that neighbours in a file take one system call."""
 
 
-class ArraysetBase(Handle):
+class ArraysetBase(Handle, ABC):
     """What arraysets have in common, whether a sample has one key or two."""
 
     _revision = ""
@@ -114,9 +115,9 @@ class ArraysetBase(Handle):
     def __exit__(self, *error: object) -> None:
         return None
 
+    @abstractmethod
     def __len__(self) -> int:
         """Number of samples."""
-        raise NotImplementedError
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._require_open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -73,9 +74,9 @@ class WriterBase(ArraysetBase):
 
     # -- changing ------------------------------------------------------------------------------
 
+    @abstractmethod
     def _accepted(self, name: object, data: object) -> list[tuple[SampleKey, Array]]:
         """Keys and arrays that are to be put for sample `name`, checked."""
-        raise NotImplementedError
 
     def _put(self, key: SampleKey, array: Array) -> None:
         """Stage one sample that was accepted."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from .. import __version__
+from ..version import __version__
 from .main import PROGRAM, cli
 
 

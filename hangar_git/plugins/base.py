@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FormatError, HangarError, InvalidInputError, StateError
+from ..errors import FormatError, HangarError, InvalidInputError, StateError, UnsupportedError
 from ..keys import SampleKey
 from .names import file_stem, key_of_detail, stem_and_extension
 
@@ -93,7 +94,7 @@ class BasePlugin:
         tuple or iterator
             Array and sample name; or, where a file holds several samples, an iterator of such.
         """
-        raise NotImplementedError
+        raise self._lacks("load")
 
     def save(
         self, arr: Any, outdir: Any, sample_detail: str, extension: str, *args: Any, **kwargs: Any
@@ -113,15 +114,19 @@ class BasePlugin:
         *args, **kwargs
             What the plugin takes beyond.
         """
-        raise NotImplementedError
+        raise self._lacks("save")
 
     def show(self, arr: Any, *args: Any, **kwargs: Any) -> Any:
         """Show a sample to the user."""
-        raise NotImplementedError
+        raise self._lacks("show")
 
     def board_show(self, arr: Any, *args: Any, **kwargs: Any) -> Any:
         """A sample in a form that a board can display: image, text or audio."""
-        raise NotImplementedError
+        raise self._lacks("board_show")
+
+    def _lacks(self, method: str) -> UnsupportedError:
+        """The error for a method that this plugin does not provide."""
+        return UnsupportedError(f"plugin {type(self).__name__} does not provide {method!r}")
 
     @staticmethod
     def sample_name(fpath: os.PathLike[str] | str) -> str:
@@ -133,14 +138,14 @@ class BasePlugin:
         return stem_and_extension(Path(fpath).name)[0]
 
 
-class FilePlugin(BasePlugin):
+class FilePlugin(BasePlugin, ABC):
     """A built-in plugin whose files hold one sample each."""
 
     takes_form = True
 
+    @abstractmethod
     def write(self, path: Path, data: Any, extension: str, **options: Any) -> None:
         """Write one sample as a new file."""
-        raise NotImplementedError
 
     def save(
         self, arr: Any, outdir: Any, sample_detail: str, extension: str, *args: Any, **kwargs: Any
@@ -160,7 +165,7 @@ class FilePlugin(BasePlugin):
         return path
 
 
-class ContainerPlugin(BasePlugin):
+class ContainerPlugin(BasePlugin, ABC):
     """A built-in plugin whose files hold many samples."""
 
     takes_form = True
@@ -168,6 +173,7 @@ class ContainerPlugin(BasePlugin):
     takes_count: ClassVar[bool] = False
     """Whether ``save_many`` takes a keyword ``count``: the number of samples."""
 
+    @abstractmethod
     def save_many(
         self, samples: Iterable[Sample], path: Path, form: Form | None = None, **options: Any
     ) -> None:
@@ -184,7 +190,6 @@ class ContainerPlugin(BasePlugin):
         **options
             What the plugin takes beyond.
         """
-        raise NotImplementedError
 
     def save(
         self, arr: Any, outdir: Any, sample_detail: str, extension: str, *args: Any, **kwargs: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -86,11 +87,13 @@ class ColumnPlugin(ContainerPlugin):
             for part in _parts(chain([first], rows)):
                 out.write_batch(pa.record_batch(_columns(pa, part, form, schema), schema=schema))
 
+    @abstractmethod
     def _read(self, file: Any) -> tuple[Any, Iterable[Any]]:
-        raise NotImplementedError
+        """Schema and batches of a file."""
 
+    @abstractmethod
     def _writer(self, path: Path, schema: Any, options: dict[str, Any]) -> Any:
-        raise NotImplementedError
+        """A context that writes batches to a new file."""
 
 
 class ParquetPlugin(ColumnPlugin):

@@ -48,17 +48,23 @@ def detail_of(key: SampleKey) -> str:
 def key_of_detail(detail: str) -> SampleKey:
     """Inverse of `detail_of`; what has no type is a str."""
     outer, slash, inner = detail.partition("/")
-    return (_simple(outer), _simple(inner)) if slash else _simple(detail)
+    if slash:
+        return sample_key(typed_name(outer)), sample_key(typed_name(inner))
+    return sample_key(typed_name(detail))
 
 
-def _simple(text: str) -> SimpleKey:
+def typed_name(text: str) -> SimpleKey:
+    """``10`` and ``str:10`` are the str, ``int:10`` is the int; InvalidInputError for others.
+
+    It may be no valid name.
+    """
     kind, colon, name = text.partition(":")
     if not colon:
-        return sample_key(text)
+        return text
     if kind == "int" and name.isdecimal():
-        return sample_key(int(name))
+        return int(name)
     if kind == "str":
-        return sample_key(name)
+        return name
     raise InvalidInputError(f"sample name {text!r} is neither str:NAME nor int:NUMBER")
 
 

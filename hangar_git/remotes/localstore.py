@@ -23,7 +23,7 @@ from ..store.checking import ScannedContainer, scanned
 from ..store.chunks import EncodedChunk, chunk_size_bytes
 from ..store.container import ContainerSpec, Group, PagedGroup, StoredGroup, element_count
 from ..store.growing import samples_per_chunk
-from ..store.index import LOCATOR
+from ..store.index import LOCATOR, Index
 from ..store.rewriting import Gathering, Target
 from ..store.store import FLUSH_BYTES, Store
 from ..transfer.samples import Parcel
@@ -34,6 +34,8 @@ _Loose: TypeAlias = tuple[Digest, tuple[int, ...], bytes]
 
 _JOINED_BYTES = 64 << 10
 """Samples that are not encoded travel together up to this size."""
+_KEPT_TABLES = 64
+"""Tables of containers that are kept: 90 bytes a sample, 16 GiB of arrays at most."""
 _WORTH_WHOLE = 0.5
 """A chunk travels as it is if at least this part of its samples is wanted."""
 
@@ -98,6 +100,15 @@ class LocalSamples:
     def _by_container(
         self, digests: Collection[Digest], *, allow_missing: bool = False
     ) -> list[tuple[_Exporter, list[_Located]]]:
+        try:
+            return self._exporters(digests, allow_missing=allow_missing)
+        except (IntegrityError, FileNotFoundError):
+            # A repack replaced containers between looking up and opening.
+            return self._exporters(digests, allow_missing=allow_missing)
+
+    def _exporters(
+        self, digests: Collection[Digest], *, allow_missing: bool
+    ) -> list[tuple[_Exporter, list[_Located]]]:
         index = self._store.index
         assert index is not None
         found = index.find(sorted(set(digests)))
@@ -107,13 +118,18 @@ class LocalSamples:
         wanted: defaultdict[int, list[_Located]] = defaultdict(list)
         for digest, locator in found.items():
             wanted[LOCATOR.unpack(locator)[1]].append((digest, locator))
-        names = index.names()
-        return [(self._exporter(names[number]), rows) for number, rows in sorted(wanted.items())]
+        return [(self._exporter(index, number), rows) for number, rows in sorted(wanted.items())]
 
-    def _exporter(self, name: str) -> _Exporter:
-        exporter = self._scanned.get(name)
+    def _exporter(self, index: Index, number: int) -> _Exporter:
+        row = index.container(number)
+        if row is None:
+            raise IntegrityError(f"index: container {number} is unknown")
+        exporter = self._scanned.pop(row.name, None)
         if exporter is None:
-            exporter = self._scanned[name] = _Exporter(scanned(self._store.containers / name))
+            exporter = _Exporter(scanned(self._store.containers / row.name))
+        self._scanned[row.name] = exporter  # the last used are kept
+        while len(self._scanned) > _KEPT_TABLES:
+            self._scanned.pop(next(iter(self._scanned)), None)
         return exporter
 
     def receive(self, parcels: Iterable[Parcel]) -> int:
@@ -278,7 +294,7 @@ class _Receiver:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._groups: dict[tuple[str, str], tuple[ContainerSpec, Group]] = {}
-        self._others = Gathering(store)
+        self._others = Gathering()
         self._seen: set[Digest] = set()
         self._held_bytes = 0
         self.count = 0

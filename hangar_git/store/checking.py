@@ -19,7 +19,7 @@ from .backends import BACKENDS
 from .codec import DECODE_ERRORS
 from .container import ContainerSpec, StoredGroup, element_count, page_elements
 from .index import LOCATOR, Index, locators
-from .sharding import ShardReader, fitted_chunks
+from .sharding import decode_shard
 
 _TASK_BYTES = 8 << 20
 # Without populating, each page is mapped at its first use, which takes as long as hashing it.
@@ -212,25 +212,13 @@ def _decoded(spec: ContainerSpec, encoded: memoryview, shape: list[int]) -> memo
     """A decoded chunk; `shape` is that of its first sample."""
     decode = spec.codec.decoder(spec.dtype.itemsize)
     if spec.chunks is not None:
-        return _decoded_shard(spec, encoded, tuple(shape))
+        array = decode_shard(encoded, tuple(shape), spec.dtype, spec.chunks, decode)
+        return array.reshape(-1).view(np.uint8).data
     if decode is None:
         return encoded
     if spec.codec.needs_size:
         return _decoded_of_size(spec, encoded, element_count(shape))
     return memoryview(decode(bytes(encoded)))
-
-
-def _decoded_shard(spec: ContainerSpec, encoded: memoryview, shape: tuple[int, ...]) -> memoryview:
-    assert spec.chunks is not None
-
-    def read(at: int, size: int) -> bytes:
-        start = at if at >= 0 else len(encoded) + at
-        return bytes(encoded[start : start + size])
-
-    out = np.empty(shape, spec.dtype)
-    decode = spec.codec.decoder(spec.dtype.itemsize)
-    ShardReader(shape, spec.dtype, fitted_chunks(spec.chunks, shape), decode, read).whole(out)
-    return memoryview(out.reshape(-1).view(np.uint8).data)
 
 
 def _decoded_of_size(spec: ContainerSpec, encoded: memoryview, count: int) -> memoryview:

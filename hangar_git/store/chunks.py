@@ -21,7 +21,7 @@ from ..errors import IntegrityError
 from .backends import BACKENDS
 from .codec import DECODE_ERRORS
 from .container import MAX_SHARED_CHUNK_BYTES, ContainerSpec, element_count, page_elements
-from .sharding import ShardReader, fitted_chunks
+from .sharding import decode_shard
 
 _HEAD = struct.Struct("<4sI")
 _MAGIC = b"HGP1"
@@ -122,16 +122,8 @@ class EncodedChunk:
         spec = self.spec
         decode = spec.codec.decoder(spec.dtype.itemsize)
         if spec.chunks is not None:
-            shape = self.shapes[0]
-            out = np.empty(shape, spec.dtype)
-
-            def read(at: int, size: int) -> bytes:
-                start = at if at >= 0 else len(self.data) + at
-                return self.data[start : start + size]
-
-            chunks = fitted_chunks(spec.chunks, shape)
-            ShardReader(shape, spec.dtype, chunks, decode, read).whole(out)
-            return out.reshape(-1).view(np.uint8).data
+            array = decode_shard(self.data, self.shapes[0], spec.dtype, spec.chunks, decode)
+            return array.reshape(-1).view(np.uint8).data
         if decode is None:
             return self.data
         _refuse_bomb(spec.codec.family, self.data, self.size_bytes)

@@ -85,13 +85,22 @@ class ContainerRow(NamedTuple):
     @classmethod
     def parse(cls, data: bytes) -> ContainerRow:
         """Inverse of `to_bytes`; IntegrityError if it is not that."""
+        name, spec = _row(data)
         try:
-            name, spec = json.loads(data)
-            if name != os.path.basename(name) or "\0" in name:  # noqa: PTH119  # of any type
-                raise ValueError("not a file name")
             return cls(name, ContainerSpec.from_json(spec))
-        except (ValueError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise IntegrityError(f"index: malformed row {data[:80]!r}") from error
+
+
+def _row(data: bytes) -> tuple[str, str]:
+    """File name and unparsed description of a container; IntegrityError if malformed."""
+    try:
+        name, spec = json.loads(data)
+        if name != os.path.basename(name) or "\0" in name:  # noqa: PTH119  # of any type
+            raise ValueError("not a file name")
+        return name, str(spec)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"index: malformed row {data[:80]!r}") from error
 
 
 class _Environment:
@@ -311,7 +320,7 @@ class Index:
         """File name of every container, by its number."""
         with self._transaction() as txn:
             return {
-                int(bytes(key)[1:]): ContainerRow.parse(bytes(row)).name
+                int(bytes(key)[1:]): _row(bytes(row))[0]
                 for key, row in txn.cursor(db=self._env.containers)
                 if bytes(key).startswith(_CONTAINER)
             }
@@ -366,7 +375,8 @@ class Index:
         instead_of: Collection[str],
         dropped: Iterable[Digest],
     ) -> None:
-        forgotten = {n for n, name in self.names().items() if name in instead_of}
+        names = self.names().items() if instead_of else ()
+        forgotten = {number for number, name in names if name in instead_of}
         with self._transaction(write=True) as txn:
             for old in forgotten:
                 txn.delete(_CONTAINER + b"%d" % old, db=self._env.containers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -15,12 +15,9 @@ from ..schema import Schema
 from .backends import Storage, parse_backend_opts
 from .checking import ScannedContainer
 from .codec import Codec
-from .container import ContainerSpec, Group, StoredGroup
-from .index import ContainerRow
+from .container import ContainerSpec, Group
 from .store import FLUSH_BYTES, Store
 from .writing import SampleWriter
-
-Made: TypeAlias = tuple[ContainerRow, list[StoredGroup]]
 
 _BATCH_BYTES = 256 << 20
 """Containers are rewritten by this much: the space that is needed beside them."""
@@ -103,13 +100,14 @@ def _rewrite_batch(
     target: Target,
     done: Rewritten,
 ) -> None:
-    gathered = Gathering(store)
+    gathered, made = Gathering(), []
     gone: set[Digest] = set()
     for container in containers:
         done.containers_before += 1
         done.bytes_before += container.size_bytes
-        rows = list(zip(container.digests(), container.shapes(), strict=True))
-        for digest, shape in rows:
+        for digest, shape in zip(container.digests(), container.shapes(), strict=True):
+            if digest in gone:
+                continue
             gone.add(digest)
             if digest in container.corrupt or not keep(digest):
                 done.dropped += 1
@@ -121,7 +119,9 @@ def _rewrite_batch(
                 continue
             gathered.put(target.schema(container.spec, shape), digest, array)
             done.samples += 1
-    made = gathered.finish()
+            if gathered.held_bytes > FLUSH_BYTES:
+                made += [store.make_container(*part) for part in gathered.take()]
+    made += [store.make_container(*part) for part in gathered.take()]
     done.containers_after += len(made)
     done.bytes_after += sum((store.containers / row.name).stat().st_size for row, _ in made)
     failpoint("upkeep.rewritten")
@@ -129,49 +129,34 @@ def _rewrite_batch(
 
 
 class Gathering:
-    """Takes in samples of several schemas; makes containers of them, which are not indexed yet."""
+    """Takes in samples of several schemas, and holds them until they are taken out as groups."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self) -> None:
         self._writers: dict[str, SampleWriter] = {}
         self._pending: dict[Digest, bytes] = {}
-        self._made: list[Made] = []
-        self._seen: set[Digest] = set()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the samples that are held."""
+        return sum(writer.held_bytes for writer in self._writers.values())
 
     def put(self, schema: Schema, digest: Digest, array: NDArray[Any]) -> None:
         """Take in one sample; IntegrityError if it is not what its digest names."""
-        if digest in self._seen:
-            return
-        self._seen.add(digest)
         storage = Storage.of(schema)
         # Samples of many shapes share a container, where the backend lets them.
         by_shape = "" if storage.backend.paged or storage.backend.sharded else str(schema.shape)
         key = f"{storage.backend.code} {schema.kind} {schema.dtype} {storage.options()} {by_shape}"
         if key not in self._writers:
             self._writers[key] = SampleWriter(schema, self._pending, lambda _: False, _none_of)
-        writer = self._writers[key]
-        if writer.put(array) != digest:
+        if self._writers[key].put(array) != digest:
             raise IntegrityError(f"sample {digest.hex()} is not what its name says")
-        if writer.held_bytes > FLUSH_BYTES:
-            self._flush(writer)
-
-    def _flush(self, writer: SampleWriter) -> None:
-        self._made += [self._store.make_container(*part) for part in writer.take()]
-        writer.discard()
-        self._pending.clear()
 
     def take(self) -> list[tuple[ContainerSpec, list[Group]]]:
-        """What was taken in since and is in no container, ready to be built; start over."""
+        """All that is held, by container, ready to be built; start over."""
         parts = [part for writer in self._writers.values() for part in writer.take()]
         self._writers.clear()
         self._pending.clear()
-        self._seen.clear()
         return parts
-
-    def finish(self) -> list[Made]:
-        """Make containers of everything; all that were made."""
-        self._made += [self._store.make_container(*part) for part in self.take()]
-        return self._made
 
 
 def _none_of(digests: Collection[Digest]) -> Collection[Digest]:  # noqa: ARG001

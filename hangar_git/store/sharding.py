@@ -182,6 +182,24 @@ class ShardReader(NamedTuple):
         return found
 
 
+def decode_shard(
+    data: bytes | memoryview,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    chunks: tuple[int, ...],
+    decode: Decode | None,
+) -> NDArray[Any]:
+    """The sample of a shard that is in memory; ValueError or the codec's errors if damaged."""
+
+    def read(at: int, size: int) -> bytes:
+        start = at if at >= 0 else len(data) + at
+        return bytes(data[start : start + size])
+
+    out = np.empty(shape, dtype)
+    ShardReader(shape, dtype, fitted_chunks(chunks, shape), decode, read).whole(out)
+    return out
+
+
 class _Piece(NamedTuple):
     """Of one axis of a selection, what lies in one chunk."""
 

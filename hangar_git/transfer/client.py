@@ -13,8 +13,8 @@ from typing import Self
 
 import numpy as np
 
-from .. import __version__
 from ..errors import RemoteConnectionError, RemoteProtocolError
+from ..version import __version__
 from .channel import ClientOptions, Connection
 from .credentials import Credentials
 from .packing import MessageLimits, join_digests, pack, unpack

@@ -14,8 +14,8 @@ import grpc
 import numpy as np
 from google.protobuf.message import Message
 
-from .. import __version__
 from ..errors import HangarError, RemoteConnectionError, RemoteError, RemoteProtocolError
+from ..version import __version__
 from .auth import Right
 from .calls import Call, Gate
 from .config import ServerConfig

@@ -10,8 +10,8 @@ after a Python block. Comments say what differs:
 - ``<!-- with MODULE -->``: the next block runs where that module is installed;
 - ``<!-- hidden console`` or ``<!-- hidden python``, code, ``-->``: runs, and is not shown.
 
-Port 50051 is replaced by one that is free; ``$PROJECT`` is the directory of this project. ``python tests/docs/pages.py PAGE`` runs a page, and
-writes into it what was printed.
+Port 50051 is replaced by one that is free; ``$PROJECT`` is the directory of this project.
+``python tests/docs/pages.py PAGE`` runs a page, and writes into it what was printed.
 """
 
 from __future__ import annotations
@@ -251,7 +251,8 @@ class Session:
             printed, failed = self._python(code, step.block.line)
         else:
             printed, failed = self._console(code)
-        printed = printed.replace(self.port, PORT).replace(str(self.place), "...").replace(str(ROOT), "$PROJECT")
+        for found, shown in (self.port, PORT), (str(self.place), "..."), (str(ROOT), "$PROJECT"):
+            printed = printed.replace(found, shown)
         printed = "".join(line.rstrip() + "\n" for line in printed.rstrip().splitlines())
         if failed:
             raise PageError(f"{self.page}:{step.block.line + 1}: failed:\n{step.code}\n{printed}")
