@@ -30,6 +30,8 @@ suppress_warnings = ["myst.xref_missing_external"]
 
 html_theme = "furo"
 html_title = f"hangar_git {release}"
+html_static_path = ["site"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
@@ -47,6 +49,8 @@ numpydoc_show_class_members = False
 autosummary_generate = False
 # A name in backquotes is a link where it is one of ours, else code: most are parameters.
 default_role = "py:obj"
+add_module_names = False
+toc_object_entries_show_parents = "hide"
 nitpick_ignore_regex = [
     ("py:obj", r".*"),
     ("py:class", r"(collections|numpy|os)\..*"),

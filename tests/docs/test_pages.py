@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import configparser
+import json
 import re
+import tomllib
 
 import pytest
+import yaml
 
 from .pages import PAGES, ROOT, RUNNABLE, blocks, check_page
 
@@ -30,6 +34,15 @@ def test_blocks_name_their_language_and_commands_stand_in_console_blocks(name):
         assert block.language in LANGUAGES, where
         if block.language not in RUNNABLE:
             assert CODE.search(block.text) is None, where
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_that_a_page_shows_can_be_read(name):
+    readers = {"yaml": yaml.safe_load, "toml": tomllib.loads, "json": json.loads,
+               "ini": configparser.ConfigParser(strict=False).read_string}  # fmt: skip
+    for block in blocks(NAMES[name].read_text()):
+        if block.language in readers:
+            readers[block.language](block.text)
 
 
 def test_what_is_shown_below_no_block_or_without_a_reason_is_noticed():

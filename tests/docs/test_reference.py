@@ -20,7 +20,7 @@ import commands  # docs/commands.py, which writes the page
 
 REFERENCE = (DOCS / "commands.md").read_text()
 API = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
-CALL = re.compile(r"git[ -]hangar ((?:[a-z][a-z-]*[ \t]*){1,2})([^`'\n|;&)$]*)")
+CALL = re.compile(r"git[ -]hangar\s+((?:[a-z][a-z-]*\s*){1,2})([^`'\n|;&)$]*)")
 NO_COMMANDS = {"is", "or", "and", "itself", "keeps", "writes", "reads", "needs", "has"}
 
 
