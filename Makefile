@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # that this never brings CUDA; where pip knows none, those tests are skipped.
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup demo test fmt lint type bench proto man check clean
+.PHONY: setup demo test fmt lint type bench proto man docs check clean
 
 setup: $(STAMP)
 
@@ -47,9 +47,14 @@ proto: $(STAMP)
 	cd hangar_git/transfer/proto && PATH="$(abspath $(BIN)):$$PATH" \
 	  $(abspath $(BIN))/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. hangar.proto
 
-# Manual pages and completion scripts, which are checked in: the wheel installs them.
+# Manual pages and the commands' page of the site, which are checked in: the wheel installs the former.
 man: $(STAMP)
 	$(BIN)/python -m hangar_git.cli.manual docs/man
+	$(BIN)/python docs/commands.py
+
+# The site, in build/site; a warning is an error.
+docs: $(STAMP)
+	$(BIN)/sphinx-build -q -W --keep-going -j auto -d build/doctrees docs build/site
 
 # What CI runs.
 check: lint type test

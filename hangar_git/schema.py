@@ -214,6 +214,8 @@ class Schema:
             and self.shape
         ):
             return list(data)
+        if isinstance(data, np.ndarray):
+            data = [data[at, ...] for at in range(len(data))]  # 0-d samples stay arrays
         return [
             self.accept(one, arrayset, sample) for one, sample in zip(data, samples, strict=True)
         ]

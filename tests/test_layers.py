@@ -18,6 +18,7 @@ LAYERS = {
     "hooks": 4,
     "plugins": 4,
     "external": 4,
+    "migration": 4,
     "dataloaders": 4,
 }
 HOMES = {

@@ -38,6 +38,7 @@ ENTRIES = {
     "lock": Entry("staging:lock", "Operate on the writer lock."),
     "log": Entry("history:log", "Display the commit graph."),
     "merge": Entry("merge:merge", "Merge a branch into the writer branch."),
+    "migrate": Entry("migrate:migrate", "Migrate from DVC, Git LFS, or directories of versions."),
     "plugins": Entry("viewing:plugins", "List the plugins for files."),
     "pull": Entry(
         "fetch:pull",

@@ -97,6 +97,13 @@ class Search:
                 elif entry.is_symlink():
                     self.refused(InvalidInputError(f"{path}: links to a file that is not there"))
 
+    def wants(self, relative: str) -> bool:
+        """Whether a file is one of those that `find` would find, by its path in the directory."""
+        path = PurePosixPath(relative)
+        if any(folder.startswith(".") for folder in path.parts[:-1]):
+            return False
+        return self._fits(path) and (path.name[0] != "." or self.is_known(Path(relative)))
+
     def _fits(self, relative: PurePosixPath) -> bool:
         if not self.patterns:
             return True

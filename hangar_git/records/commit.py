@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pygit2
 from pygit2.enums import FileMode
 
 from ..errors import StateError
@@ -19,6 +20,8 @@ _UNFINISHED = {
     "REVERT_HEAD": "a revert",
     "BISECT_LOG": "a bisect",
 }
+
+_NOT_RETOLD = (b"tree", b"parent", b"gpgsig", b"gpgsig-sha256", b"mergetag")
 
 
 def refuse_unfinished(git_dir: Path) -> None:
@@ -63,3 +66,52 @@ def write_commit(
     commit = writer.commit(str(text).encode())
     writer.flush()
     return commit
+
+
+def retold_commit(
+    git: GitRepository,
+    source: GitRepository,
+    oid: Oid,
+    tree: Oid,
+    parents: Sequence[Oid],
+    *,
+    committed_now: bool = False,
+) -> bytes:
+    """The text of commit `oid` of `source` with another tree and other parents.
+
+    Author, message and their encoding stay; signatures, which would not be valid, do not. With
+    `committed_now` the committer is whoever runs this, as after a rebase.
+    """
+    head, _, message = source.pygit2.odb.read(oid)[1].partition(b"\n\n")
+    lines = [b"tree %s" % str(tree).encode()]
+    lines += [b"parent %s" % str(parent).encode() for parent in parents]
+    kept = True
+    for line in head.split(b"\n"):
+        if not line.startswith(b" "):  # or else it continues the line before
+            kept = line.partition(b" ")[0] not in _NOT_RETOLD
+            if committed_now and line.startswith(b"committer "):
+                line = b"committer " + _signature_text(git.signature("COMMITTER"))  # noqa: PLW2901
+        if kept:
+            lines.append(line)
+    return b"\n".join(lines) + b"\n\n" + message
+
+
+def dated_commit(
+    git: GitRepository, message: str, tree: Oid, parents: Sequence[Oid], authored_s: int
+) -> bytes:
+    """The text of a commit whose author date is `authored_s`, in seconds since 1970."""
+    author = git.signature("AUTHOR")
+    author = pygit2.Signature(author.name, author.email, authored_s, author.offset)
+    lines = [b"tree %s" % str(tree).encode()]
+    lines += [b"parent %s" % str(parent).encode() for parent in parents]
+    lines += [
+        b"author " + _signature_text(author),
+        b"committer " + _signature_text(git.signature("COMMITTER")),
+    ]
+    return b"\n".join(lines) + b"\n\n" + message.encode(errors="surrogateescape")
+
+
+def _signature_text(signature: pygit2.Signature) -> bytes:
+    sign, minutes = "-" if signature.offset < 0 else "+", abs(signature.offset)
+    when = f"{signature.time} {sign}{minutes // 60:02d}{minutes % 60:02d}"
+    return f"{signature.name} <{signature.email}> {when}".encode()

@@ -49,6 +49,11 @@ class TreeEntry(NamedTuple):
         """Whether the entry is a directory."""
         return self.mode == FileMode.TREE
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the entry is a file: no directory, link or submodule."""
+        return self.mode in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
+
 
 Tree = dict[str, TreeEntry]
 

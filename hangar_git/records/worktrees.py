@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .gitrepo import GitRepository
+from .gitprogram import run_git
+from .gitrepo import HANGAR_DIR, GitRepository, Oid, blob_oid
 from .refs import HEADS
 
 
@@ -84,3 +85,19 @@ def head_branch_of(git_dir: Path) -> str | None:
 def worktree_name(git: GitRepository) -> str:
     """The name of the worktree that `git` was opened in."""
     return "" if git.git_dir == git.common_dir else git.git_dir.name
+
+
+def drop_initial_files(git: GitRepository, worktree: Worktree, commit: Oid) -> None:
+    """Remove files of ``.hangar/`` that Git does not know, where `commit` has the same ones.
+
+    Initializing a repository writes them, and git would not put a branch's own in their place.
+    """
+    entries = git.read_tree(git.hangar_tree(commit))
+    for path in (worktree.workdir / HANGAR_DIR).glob("*"):
+        entry = entries.get(path.name)
+        if entry is None or not entry.is_file or not path.is_file() or path.is_symlink():
+            continue
+        known = run_git("ls-files", "--", f"{HANGAR_DIR}/{path.name}", git_dir=worktree.git_dir,
+                        workdir=worktree.workdir).stdout  # fmt: skip
+        if not known and blob_oid(path.read_bytes()) == str(entry.oid):
+            path.unlink()

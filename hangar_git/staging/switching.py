@@ -6,7 +6,8 @@ from ..errors import DirtyStagingError, RevisionNotFoundError, StateError
 from ..records.branchmove import BranchMover
 from ..records.gitprogram import run_git
 from ..records.gitrepo import GitRepository
-from ..records.refs import HEADS, checked_branch_name, head_branch, list_branches
+from ..records.refs import HEADS, branch_tip, checked_branch_name, head_branch, list_branches
+from ..records.worktrees import drop_initial_files, find_worktree, worktree_name
 from .layout import Layout
 from .lock import WriterLock
 from .staged import read_staged
@@ -64,6 +65,10 @@ def _require_branch(git: GitRepository, branch: str) -> None:
 
 
 def _git_switch(git: GitRepository, branch: str) -> None:
+    tip = branch_tip(git, branch)
+    here = find_worktree(git, worktree_name(git))
+    if tip is not None and here is not None:
+        drop_initial_files(git, here, tip)
     done = run_git(
         "switch", "--quiet", branch, git_dir=git.git_dir, workdir=git.workdir, check=False
     )
