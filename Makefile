@@ -3,14 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# For the tests of its loaders. Only PyTorch's own index and local files have builds named +cpu, so
+# that this never brings CUDA; where pip knows none, those tests are skipped.
+TORCH := torch==2.13.0+cpu
 
-.PHONY: setup demo test fmt lint type bench proto man check clean
+.PHONY: setup demo test fmt lint type bench proto man docs check clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' \
+	  || echo 'no $(TORCH) is found: tests of PyTorch are skipped'
 	touch $@
 
 # The main job on real data: digits and photographs that scikit-learn ships.
@@ -42,9 +47,14 @@ proto: $(STAMP)
 	cd hangar_git/transfer/proto && PATH="$(abspath $(BIN)):$$PATH" \
 	  $(abspath $(BIN))/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. hangar.proto
 
-# Manual pages and completion scripts, which are checked in: the wheel installs them.
+# Manual pages and the commands' page of the site, which are checked in: the wheel installs the former.
 man: $(STAMP)
 	$(BIN)/python -m hangar_git.cli.manual docs/man
+	$(BIN)/python docs/commands.py
+
+# The site, in build/site; a warning is an error.
+docs: $(STAMP)
+	$(BIN)/sphinx-build -q -W --keep-going -j auto -d build/doctrees docs build/site
 
 # What CI runs.
 check: lint type test

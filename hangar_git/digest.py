@@ -6,13 +6,15 @@ never over compressed bytes. Normative text and test vectors: docs/format.md, "D
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 from blake3 import blake3
-from numpy.typing import NDArray
 
 from .dtypes import canonical_json, dtype_to_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Digest: TypeAlias = bytes
 """32 raw bytes; record files write them as 64 lowercase hex digits."""
@@ -23,6 +25,7 @@ DIGEST_SIZE_BYTES = 32
 def digest_prefix(kind: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     r"""What is hashed before the payload of a sample of `kind`, `dtype` and `shape`.
 
+    >>> import numpy as np
     >>> digest_prefix("array", np.dtype("u1"), (28, 28))
     b'hangar1\x00array\x00["|u1",[28,28]]\x00'
     """
@@ -33,7 +36,7 @@ def digest_prefix(kind: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> by
 def array_digest(array: NDArray[Any]) -> Digest:
     """Digest of one array of any shape, whose dtype is canonical (see `dtypes.canonical`)."""
     hasher = blake3(digest_prefix("array", array.dtype, array.shape))
-    hasher.update(np.ascontiguousarray(array).tobytes())
+    hasher.update(array.tobytes())
     return hasher.digest()
 
 

@@ -7,11 +7,12 @@ and zero-itemsize dtypes have no portable bytes and are refused.
 from __future__ import annotations
 
 import json
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _KINDS = frozenset("biufcmMSUV")
 
@@ -34,6 +35,8 @@ def canonical(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.fields is not None:
         if not dtype.names:
             raise InvalidInputError("a structured dtype needs at least one field")
+        import numpy as np
+
         return np.dtype([(name, *_field(dtype.fields[name][0])) for name in dtype.names])
     if (
         dtype.kind not in _KINDS
@@ -68,6 +71,8 @@ def dtype_to_json(dtype: np.dtype[Any]) -> Any:
 
 def dtype_from_json(value: Any) -> np.dtype[Any]:
     """Inverse of `dtype_to_json`; ValueError when it is not one a canonical dtype would give."""
+    import numpy as np
+
     try:
         if isinstance(value, str):
             dtype = np.dtype(value)

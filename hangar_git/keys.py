@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
+from numbers import Integral  # NumPy's integers count among them
 from typing import Any, TypeAlias, TypeVar
 
-import numpy as np
 from blake3 import blake3
 
 from .errors import InvalidInputError
@@ -46,7 +46,7 @@ def sample_key(name: object) -> SimpleKey:
     if isinstance(name, str):
         if STR_KEY.fullmatch(name):
             return str.__str__(name)  # an enumeration's own str() is another text
-    elif isinstance(name, int | np.integer) and not isinstance(name, bool):
+    elif isinstance(name, Integral) and not isinstance(name, bool):
         number = int(name)
         if 0 <= number <= MAX_INT_KEY:
             return number
@@ -153,7 +153,7 @@ def metadata_key(key: object) -> SimpleKey:
     if isinstance(key, str):
         if _METADATA.fullmatch(key) and key.split(".")[0].lower() not in _DEVICES:
             return str.__str__(key)
-    elif isinstance(key, int | np.integer) and not isinstance(key, bool):
+    elif isinstance(key, Integral) and not isinstance(key, bool):
         return sample_key(key)
     raise InvalidInputError(
         f"metadata key {key!r} is not valid: a str of 1 to 64 ASCII letters, digits, '.', '_' or"

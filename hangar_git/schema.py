@@ -10,14 +10,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from blake3 import blake3
-from numpy.typing import NDArray
 
 from .dtypes import canonical, canonical_json, dtype_from_json, dtype_to_json
 from .errors import FormatError, InvalidInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 KEY_HASH = "blake3-64"
 DIGEST = "blake3-256"
@@ -167,6 +170,8 @@ class Schema:
             Not an ndarray, or of another dtype, rank, shape or memory order than declared; for
             kinds str and bytes not that, or a str with lone surrogates.
         """
+        import numpy as np
+
         if self.kind != "array":
             return self._accept_text(data, arrayset, sample)
         if not isinstance(data, np.ndarray):
@@ -199,6 +204,8 @@ class Schema:
         self, data: Sequence[object] | NDArray[Any], arrayset: str, samples: Sequence[object]
     ) -> list[NDArray[Any]]:
         """`accept` of many samples: a list of them, or an array stacked along its first axis."""
+        import numpy as np
+
         if (
             type(data) is np.ndarray
             and data.dtype == self.dtype
@@ -207,11 +214,15 @@ class Schema:
             and self.shape
         ):
             return list(data)
+        if isinstance(data, np.ndarray):
+            data = [data[at, ...] for at in range(len(data))]  # 0-d samples stay arrays
         return [
             self.accept(one, arrayset, sample) for one, sample in zip(data, samples, strict=True)
         ]
 
     def _accept_text(self, data: object, arrayset: str, sample: object) -> NDArray[Any]:
+        import numpy as np
+
         if self.kind == "str" and isinstance(data, str):
             try:
                 raw = data.encode()
@@ -289,9 +300,9 @@ def checked_shape(shape: object) -> tuple[int, ...]:
     InvalidInputError
         Not an int or a sequence of ints, over 31 dimensions, or a dimension that is not positive.
     """
-    sizes = (shape,) if isinstance(shape, int | np.integer) else shape
+    sizes = (shape,) if isinstance(shape, Integral) else shape
     if not isinstance(sizes, list | tuple) or not all(
-        isinstance(size, int | np.integer) and not isinstance(size, bool) for size in sizes
+        isinstance(size, Integral) and not isinstance(size, bool) for size in sizes
     ):
         raise InvalidInputError(f"shape must be an int or a tuple of ints, got {shape!r}")
     if len(sizes) > MAX_RANK:
@@ -319,6 +330,8 @@ def new_schema(
         Neither a prototype nor both shape and dtype; a prototype that is not C-contiguous; a shape
         or dtype that cannot be stored.
     """
+    import numpy as np
+
     if kind not in KINDS:
         raise InvalidInputError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
     if kind != "array":

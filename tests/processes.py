@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def in_child(function, *arguments):
     if not succeeded:
         raise AssertionError(f"in the child:\n{value}")
     return value
+
+
+def wait_for(condition, timeout_s: float = 60.0) -> None:
+    """Look until `condition()` holds; it may take long on a busy machine."""
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, condition
+        time.sleep(0.02)
 
 
 def run_python(source: str, *arguments: object, **more) -> subprocess.CompletedProcess[str]:

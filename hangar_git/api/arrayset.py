@@ -144,7 +144,7 @@ class ArraysetBase(Handle, ABC):
     # -- for array libraries -------------------------------------------------------------------
 
     def to_dask(self) -> Any:
-        """All samples as a lazy `dask.array.Array` of shape (n, *shape), in the order of `keys`."""
+        """All samples, in the order of `keys`, as a lazy `dask.array.Array` of shape (n, ...)."""
         from ..views.lazy import to_dask
 
         return to_dask(self)

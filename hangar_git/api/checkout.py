@@ -120,8 +120,8 @@ class ReaderCheckout(ClosableCheckout):
     def to_zarr(self) -> Any:
         """The commit as a read-only Zarr store, for `zarr.open` and what builds on it.
 
-        At its root is an array for each arrayset, of shape (n, *shape), in the order of `keys`, and
-        the keys. Chunks are read when they are asked for.
+        At its root is an array for each arrayset, of shape ``(n, *shape)``, in the order of `keys`,
+        and the keys. Chunks are read when they are asked for.
         """
         from ..views.zarrstore import CommitStore
 

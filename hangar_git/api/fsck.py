@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..digest import DIGEST_SIZE_BYTES, Digest
+from ..digest import Digest
 from ..errors import HangarError, IntegrityError
 from ..keys import key_text
 from ..records.counts import RecordCounts
@@ -17,12 +17,12 @@ from ..records.reachable import named_samples, record_files
 from ..records.recordfile import file_paths, shape_of
 from ..records.refs import all_tips
 from ..records.snapshot import ArraysetRecords, Snapshots
+from ..staging.area import StagingArea
 from ..staging.layout import Layout
-from ..staging.staged import read_edits
 from ..store.checking import ScannedContainer, index_faults, scan_all, verify
 from ..store.rewriting import rewrite
 from ..store.store import Store
-from .upkeep import Progress, locked_store, named_digests, no_progress
+from .upkeep import Progress, locked_store, named_digests, no_progress, staged_digests
 
 _NAMED_AT_MOST = 1000
 
@@ -239,14 +239,9 @@ def _check_named(
 
 def _journal_digests(git: GitRepository, store: Store) -> set[Digest]:
     """Samples that are in the staging journal alone, whose data `store` takes up."""
-    area = read_edits(git, store)
-    return {
-        value[:DIGEST_SIZE_BYTES]
-        for edits in area.edits.arraysets.values()
-        if edits is not None
-        for value in edits.values.values()
-        if value is not None
-    }
+    area = StagingArea(Layout.of(git).journal, store)
+    area.load()
+    return set().union(*staged_digests(area).values())
 
 
 def _where(git: GitRepository, missing: set[Digest]) -> list[Problem]:

@@ -15,11 +15,13 @@ from ..keys import SampleKey
 from ..records import refs
 from ..records.gitrepo import GitRepository
 from ..remotes import fetching, pushing, remoteconfig
-from ..remotes.opening import open_data
+from ..remotes.opening import opened_data
 from ..remotes.pushing import Force, Progress
 from ..remotes.remoteconfig import RemoteInfo
 from ..remotes.selecting import Selection, Stratify, commits_of
+from ..transfer.bucket import BucketStore
 from ..transfer.client import GrpcStore
+from ..transfer.compaction import GRACE_S, CompactionReport
 from ..transfer.credentials import Credentials
 
 
@@ -86,18 +88,47 @@ class Remotes:
         ConnectionError
             It cannot be reached.
         """
-        store = open_data(self._git, remoteconfig.find_remote(self._git, name))
-        if isinstance(store, GrpcStore):
-            with store:
+        with opened_data(self._git, remoteconfig.find_remote(self._git, name)) as store:
+            if isinstance(store, GrpcStore):
                 return store.ping()
-        started = time.perf_counter()
-        try:
-            store.missing([bytes(32)])
-        except RemoteError:
-            raise
-        except OSError as error:
-            raise RemoteConnectionError(f"remote {name!r}: {error}") from error
-        return time.perf_counter() - started
+            started = time.perf_counter()
+            try:
+                store.missing([bytes(32)])
+            except RemoteError:
+                raise
+            except OSError as error:
+                raise RemoteConnectionError(f"remote {name!r}: {error}") from error
+            return time.perf_counter() - started
+
+    def compact(self, name: str, *, grace_s: float = GRACE_S) -> CompactionReport:
+        """Merge small packs of a directory or bucket, and delete what was replaced long ago.
+
+        Safe while others read, push and compact. What is replaced now is deleted by a later call.
+
+        Parameters
+        ----------
+        name
+            Of the remote.
+        grace_s
+            How long ago, in seconds: longer than any push or fetch may take.
+
+        Raises
+        ------
+        KeyError
+            There is no such remote.
+        ValueError
+            Its data is on a server or in a clone, which have no packs to compact.
+        ConnectionError
+            It cannot be reached, or refuses.
+        """
+        remote = remoteconfig.find_remote(self._git, name)
+        with opened_data(self._git, remote, push=True) as store:
+            if not isinstance(store, BucketStore):
+                raise InvalidInputError(
+                    f"the data of remote {name!r} is at {remote.where}, which is no directory or"
+                    " bucket of packs: there is nothing to compact"
+                )
+            return store.compact(grace_s)
 
     def trust(self, name: str) -> str | None:
         """Confirm, for this clone, the data address that is committed in ``.hangar/config``.

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from ..digest import DIGEST_SIZE_BYTES, Digest
 from ..records.gitrepo import GitRepository, Oid
 from ..records.reachable import reachable_digests
-from ..staging.area import StagingArea
 from ..staging.layout import Layout
 from ..staging.lock import WriterLock
 from ..staging.mergestate import MergeStateFile
+from ..staging.replay import StagedEdits
 from ..staging.staged import read_edits
 from ..store.store import Store
 
@@ -50,7 +50,7 @@ def locked_store(git: GitRepository) -> Iterator[Store]:
 
 def named_digests(git: GitRepository) -> dict[str, set[Digest]]:
     """Arrayset -> samples that it names: in the history, staged, or in a merge that stopped."""
-    area = read_edits(git)
+    area = read_edits(Layout.of(git))
     merge = MergeStateFile(git, Layout.of(git).merge_state).read()
     commits = [] if merge is None else [Oid(hex=merge.ours), Oid(hex=merge.theirs)]
     if area.edits and area.base is not None and git.has(area.base):
@@ -66,7 +66,7 @@ def named_digests(git: GitRepository) -> dict[str, set[Digest]]:
     return found
 
 
-def staged_digests(area: StagingArea) -> dict[str, set[Digest]]:
+def staged_digests(area: StagedEdits) -> dict[str, set[Digest]]:
     """Arrayset -> samples that staged edits name."""
     return {
         name: {value[:DIGEST_SIZE_BYTES] for value in edits.values.values() if value is not None}

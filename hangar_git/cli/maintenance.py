@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,19 +18,9 @@ from ..errors import InvalidInputError
 from ..remotes.fetching import fetch_missing
 from .opening import open_repository
 from .output import counted, json_option, no_progress_option, print_json, shows_progress, table
+from .transferring import duration_s
 
 _SHOWN = 20
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-def duration_s(text: str) -> float:
-    """Seconds of ``90s``, ``10m``, ``12h``, ``14d``, ``2w``, or ``now`` for none."""
-    if text == "now":
-        return 0
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
-    if match is None:
-        raise InvalidInputError(f"{text!r} is not a time such as 90s, 10m, 12h, 14d, 2w or now")
-    return float(match[1]) * _UNITS_S[match[2]]
 
 
 @contextmanager

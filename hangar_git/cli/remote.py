@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from ..errors import StateError
 from ..remotes import remoteconfig
 from .here import open_git
-from .output import json_option, print_json
+from .output import counted, json_option, print_json
+from .transferring import duration_s
 
 
 @click.group()
@@ -55,6 +58,36 @@ def list_(as_json: bool) -> None:
         return
     for row in rows:
         click.echo("\t".join([row["name"], row["address"], row["data"] or "no data address"]))
+
+
+@remote.command(short_help="Tidy the data of remote NAME, in a directory or bucket.")
+@click.argument("name")
+@click.option(
+    "--grace", default="7d", show_default=True, metavar="TIME",
+    help="Delete what was replaced longer ago than this; longer than any push or fetch may take.",
+)  # fmt: skip
+@json_option
+def compact(name: str, grace: str, as_json: bool) -> None:
+    """Merge small packs of remote NAME, whose data is in a directory or bucket.
+
+    Others may read and push meanwhile. Packs that were replaced are deleted by a later run, once
+    the time of grace is over, and so is what pushes left that never finished.
+    """
+    from ..api.remotes import Remotes
+
+    report = Remotes(open_git()).compact(name, grace_s=duration_s(grace))
+    if as_json:
+        print_json(asdict(report))
+    else:
+        click.echo(
+            f"{counted(report.merged, 'pack')} replaced by {report.made:,};"
+            f" {counted(report.deleted, 'old pack')} and {counted(report.leftovers, 'leftover')}"
+            " deleted"
+        )
+        for what in report.damaged:
+            click.echo(f"left as it is: {what}", err=True)
+    if report.damaged:
+        click.get_current_context().exit(1)
 
 
 @remote.command()

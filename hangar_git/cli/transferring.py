@@ -1,4 +1,4 @@
-"""What commands that move data have in common: progress and sizes."""
+"""What commands that move data have in common: progress, sizes and times."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..errors import InvalidInputError
 from .output import shows_progress
 
 Progress = Callable[[int, int, int], object]
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -39,6 +40,16 @@ def size_bytes(text: str) -> int:
     unit = match[2].upper()
     factor = 1 << (10 * "KMGT".index(unit) + 10) if match[3] and unit else _UNITS[unit]
     return int(float(match[1]) * factor)
+
+
+def duration_s(text: str) -> float:
+    """Seconds of ``90s``, ``10m``, ``12h``, ``14d``, ``2w``, or ``now`` for none."""
+    if text == "now":
+        return 0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
+    if match is None:
+        raise InvalidInputError(f"{text!r} is not a time such as 90s, 10m, 12h, 14d, 2w or now")
+    return float(match[1]) * _UNITS_S[match[2]]
 
 
 def size_text(size: int) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 from ..errors import HangarError, StateError
 from ..records.gitrepo import GitRepository
 from ..remotes.checks import lacking_data, pushed_commits, refusal
 from ..remotes.localstore import LocalSamples
-from ..remotes.opening import open_data
+from ..remotes.opening import opened_data
 from ..remotes.pushing import remember_address, to_send
 from ..remotes.remoteconfig import (
     Remote,
@@ -25,7 +25,6 @@ from ..remotes.remoteconfig import (
 from ..remotes.sending import send_samples
 from ..staging.layout import Layout
 from ..transfer.address import parse_address
-from ..transfer.client import GrpcStore
 from ..transfer.serveraddress import ServerAddress
 
 DATA_ADDRESS = "hangar.dataUrl"
@@ -51,8 +50,7 @@ def _send(git: GitRepository, name: str, url: str, tips: list[str]) -> None:
     remote = find_remote(git, name) if named else _unnamed(git, url)
     needed = to_send(git, remote, tips)
     if needed.places:
-        store = open_data(git, remote, push=True)
-        with closing(store) if isinstance(store, GrpcStore) else nullcontext():
+        with opened_data(git, remote, push=True) as store:
             copied = send_samples(git, needed, store, remote.where)
         if copied.samples:
             _say(f"sent {copied.samples:,} samples ({copied.size_bytes:,} bytes) to {remote.where}")
@@ -80,11 +78,9 @@ def pre_receive(git: GitRepository, _: Sequence[str]) -> int:
         if not new:
             return 0
         address = settings(git).get(DATA_ADDRESS.lower(), [""])[-1]
-        if address:
-            store = open_data(git, Remote("data", "", parse_address(address)))
-        else:
-            store = LocalSamples(Layout.of(git).root)
-        with closing(store) if isinstance(store, GrpcStore) else nullcontext():
+        data = Remote("data", "", parse_address(address)) if address else None
+        here = nullcontext(LocalSamples(Layout.of(git).root))
+        with here if data is None else opened_data(git, data) as store:
             lacking = lacking_data(git, new, store, Path(quarantine) if quarantine else None)
     except HangarError as error:
         _say(f"the push could not be checked: {error}")

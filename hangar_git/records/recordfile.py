@@ -12,14 +12,15 @@ import re
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..digest import DIGEST_SIZE_BYTES, Digest
 from ..errors import FormatError
 from ..keys import SampleKey, key_hash, key_text, parse_key_text
 from ..schema import FANOUTS, Schema
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 RecordValue: TypeAlias = bytes
 """A raw digest, followed by the text of the third column where there is one."""

@@ -10,11 +10,10 @@ from ..errors import InvalidInputError
 from ..records.gitrepo import GitRepository, Oid
 from ..records.refs import HEADS, REMOTES
 from ..staging.layout import Layout
-from ..transfer.client import GrpcStore
 from ..transfer.copying import Copied, copy_samples
 from .gitremote import run_remote_git
 from .localstore import LocalSamples
-from .opening import open_data
+from .opening import opened_data
 from .remoteconfig import find_remote, remote_url
 from .selecting import Chosen, Selection, choose
 
@@ -103,12 +102,8 @@ def fetch_data(
         done = min(done + samples, len(lacking))
         progress(done, len(lacking), moved)
 
-    store = open_data(git, remote)
-    try:
+    with opened_data(git, remote) as store:
         copied = copy_samples(store, local, lacking, progress=advance)
-    finally:
-        if isinstance(store, GrpcStore):
-            store.close()
     return Fetched(commits, len(lacking), size, copied, chosen)
 
 
@@ -122,12 +117,8 @@ def fetch_missing(git: GitRepository, name: str, digests: Collection[Digest]) ->
     """
     local = LocalSamples(Layout.of(git).root)
     lacking = local.missing(digests)
-    store = open_data(git, find_remote(git, name))
-    try:
+    with opened_data(git, find_remote(git, name)) as store:
         nowhere = set(store.missing(lacking))
         found = [digest for digest in lacking if digest not in nowhere]
         copy_samples(store, local, found)
-    finally:
-        if isinstance(store, GrpcStore):
-            store.close()
     return len(found), len(nowhere)

@@ -36,7 +36,8 @@ _SAID = (
      RemoteAuthenticationError),
     (r"cannot reach|resolve host|Connection (refused|timed out|reset)|unable to access"
      r"|hung up|early EOF|broke off|unable to connect|try again", RemoteConnectionError),
-    (r"does not appear to be a git|not found|does not exist|no repository|not a git repository",
+    (r"does not appear to be a git|not found|does not exist|no repository|not a git repository"
+     r"|not exported",
      RemoteNotFoundError),
 )  # fmt: skip
 _LAST_WORDS_S = 5

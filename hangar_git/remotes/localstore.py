@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest
 
 from ..digest import Digest
 from ..durable import make_directory
@@ -21,12 +20,11 @@ from ..staging.layout import Layout
 from ..store.backends import BACKENDS
 from ..store.checking import ScannedContainer, scanned
 from ..store.chunks import EncodedChunk, chunk_size_bytes
-from ..store.container import ContainerSpec, Group, PagedGroup, StoredGroup, element_count
-from ..store.growing import samples_per_chunk
+from ..store.container import StoredGroup, element_count
 from ..store.index import LOCATOR, Index
-from ..store.rewriting import Gathering, Target
-from ..store.store import FLUSH_BYTES, Store
+from ..store.store import Store
 from ..transfer.samples import Parcel
+from .intake import Intake
 
 _Located: TypeAlias = tuple[Digest, bytes]
 _Loose: TypeAlias = tuple[Digest, tuple[int, ...], bytes]
@@ -36,6 +34,8 @@ _JOINED_BYTES = 64 << 10
 """Samples that are not encoded travel together up to this size."""
 _KEPT_TABLES = 64
 """Tables of containers that are kept: 90 bytes a sample, 16 GiB of arrays at most."""
+_REGION_BITS = 22
+"""Parts of a container that are given to different streams: 4 MiB."""
 _WORTH_WHOLE = 0.5
 """A chunk travels as it is if at least this part of its samples is wanted."""
 
@@ -71,6 +71,11 @@ class LocalSamples:
                 self._opened = Store(self._root, writable=False)
             return self._opened
 
+    @property
+    def store(self) -> Store:
+        """What they are read from."""
+        return self._store
+
     def missing(self, digests: Collection[Digest]) -> list[Digest]:
         """Those of `digests` that are not here, in order."""
         return self._store.missing(digests)
@@ -96,6 +101,17 @@ class LocalSamples:
         for exporter, wanted in self._by_container(digests):
             for chunk in exporter.chunks(wanted):
                 yield Parcel(chunk.digests, chunk.to_bytes())
+
+    def places(self, digests: Sequence[Digest]) -> list[int]:
+        """A number for each of `digests`, which those that lie in one part of a file share."""
+        index = self._store.index
+        assert index is not None
+        found = index.find(sorted(set(digests)))
+        regions = {}
+        for digest, locator in found.items():
+            _, number, _, place, _ = LOCATOR.unpack(locator)
+            regions[digest] = number + ((place >> 16) >> _REGION_BITS)  # of where its chunk begins
+        return [regions.get(digest, 0) for digest in digests]
 
     def _by_container(
         self, digests: Collection[Digest], *, allow_missing: bool = False
@@ -144,13 +160,10 @@ class LocalSamples:
         StorageError
             The disk refused.
         """
-        receiver = _Receiver(self._store)
-        try:
+        with Intake(self._store) as intake:
             for parcel in parcels:
-                receiver.take(parcel)
-        finally:
-            receiver.flush()
-        return receiver.count
+                intake.take(parcel)
+        return intake.count
 
 
 class _Exporter:
@@ -236,7 +249,7 @@ class _Exporter:
         """Samples out of several chunks, encoded together."""
         plain = self._join(parts)
         encode = self._spec.codec.encoder(self._spec.dtype.itemsize)
-        return replace(plain, data=encode(plain.data))
+        return replace(plain, data=encode(bytes(plain.data)))
 
     def _joined(self, file: FileIO, wanted: Sequence[_Located]) -> Iterator[EncodedChunk]:
         """Samples that are not encoded, several together where they are small."""
@@ -286,99 +299,3 @@ def _loose(whole: EncodedChunk, wanted: set[Digest]) -> list[_Loose]:
         for number, digest in enumerate(whole.digests)
         if digest in wanted
     ]
-
-
-class _Receiver:
-    """Collects chunks that came, and makes containers of them."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._groups: dict[tuple[str, str], tuple[ContainerSpec, Group]] = {}
-        self._others = Gathering()
-        self._seen: set[Digest] = set()
-        self._held_bytes = 0
-        self.count = 0
-
-    def take(self, parcel: Parcel) -> None:
-        """Verify one parcel, and keep it for the next containers."""
-        chunk = EncodedChunk.parse(parcel.data)
-        if chunk.digests != tuple(parcel.digests):
-            raise IntegrityError("a parcel that holds other samples than it says")
-        decoded = chunk.verified()
-        new = [d for d in self._store.missing(chunk.digests) if d not in self._seen]
-        self.count += len(chunk.digests)
-        if not new:
-            return
-        self._seen.update(new)
-        if _is_standard(chunk) and len(new) == len(chunk.digests):
-            self._keep(chunk, decoded)
-        else:
-            wanted = set(new)
-            for number, digest in enumerate(chunk.digests):
-                if digest in wanted:
-                    schema = Target().schema(chunk.spec, chunk.shapes[number])
-                    payload = np.frombuffer(chunk.payload(decoded, number), chunk.spec.dtype)
-                    self._others.put(schema, digest, payload.reshape(chunk.shapes[number]))
-        self._held_bytes += chunk.size_bytes
-        if self._held_bytes > FLUSH_BYTES:
-            self.flush()
-
-    def _keep(self, chunk: EncodedChunk, decoded: bytes | memoryview) -> None:
-        """Take a chunk in as it is."""
-        spec, itemsize = chunk.spec, chunk.spec.dtype.itemsize
-        paged = BACKENDS[spec.backend].paged
-        if paged:
-            shape: tuple[int, ...] = (chunk.size_bytes // itemsize,)
-        else:
-            shape = chunk.shapes[0]
-        key = spec.to_json(), f"{shape} {0 if paged else len(chunk.digests)}"
-        if key not in self._groups:
-            group = PagedGroup(shape, 1) if paged else Group(shape, len(chunk.digests))
-            self._groups[key] = spec, group
-        group = self._groups[key][1]
-        if isinstance(group, PagedGroup):
-            before = len(group.chunks) * shape[0]
-            group.starts += [before + place // itemsize for place in chunk.places]
-            group.shapes += chunk.shapes
-        group.chunks.append(chunk.data)
-        group.digests += chunk.digests
-        view = memoryview(decoded)
-        group.checksums += [
-            xxh3_64_intdigest(view[place : place + size])
-            for place, size in zip(chunk.places, chunk.sizes_bytes(), strict=True)
-        ]
-
-    def flush(self) -> None:
-        """Make containers of all that was taken."""
-        by_spec: defaultdict[str, list[tuple[ContainerSpec, list[Group]]]] = defaultdict(list)
-        for spec, group in self._groups.values():
-            backend = BACKENDS[spec.backend]
-            held = by_spec[spec.to_json()]
-            if held and (backend.paged or backend.sharded):
-                held[0][1].append(group)
-            else:
-                held.append((spec, [group]))
-        parts = [part for held in by_spec.values() for part in held] + self._others.take()
-        self._groups.clear()
-        self._seen.clear()
-        self._held_bytes = 0
-        if parts:
-            self._store.take_in(parts)
-            self._store.close()
-
-
-def _is_standard(chunk: EncodedChunk) -> bool:
-    """Whether a chunk is as our own writers make them, and can be stored as it is."""
-    spec, itemsize = chunk.spec, chunk.spec.dtype.itemsize
-    if spec.chunks is not None:
-        return True
-    if spec.codec.complib == "none":
-        return False
-    if BACKENDS[spec.backend].paged:
-        aligned = all(place % itemsize == 0 for place in chunk.places)
-        return aligned and chunk.size_bytes == chunk_size_bytes(spec, chunk.shapes, 0)
-    size = element_count(chunk.shapes[0]) * itemsize
-    count = samples_per_chunk(size, spec.codec)
-    in_order = all(place == i * size for i, place in enumerate(chunk.places))
-    same = all(shape == chunk.shapes[0] for shape in chunk.shapes)
-    return same and in_order and len(chunk.digests) == count and chunk.size_bytes == count * size

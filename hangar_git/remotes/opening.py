@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from ..errors import NotPermittedError, RemoteAuthenticationError
 from ..records.gitrepo import GitRepository
@@ -53,6 +54,23 @@ def open_data(
     assert isinstance(remote.data, Address)
     cache = Layout.of(git).root / "remotes" / remote.name
     return open_bucket(remote.data, cache, anonymous=anonymous, create=push)
+
+
+@contextmanager
+def opened_data(
+    git: GitRepository,
+    remote: Remote,
+    *,
+    push: bool = False,
+    credentials: Credentials | None = None,
+) -> Iterator[SampleStore]:
+    """As `open_data`, for the length of the block."""
+    store = open_data(git, remote, push=push, credentials=credentials)
+    try:
+        yield store
+    finally:
+        if isinstance(store, GrpcStore):
+            store.close()
 
 
 def server_of(data: Address | ServerAddress) -> ServerAddress | None:

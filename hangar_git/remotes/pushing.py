@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from ..errors import InvalidInputError, RevisionNotFoundError
@@ -14,7 +14,7 @@ from ..transfer.client import GrpcStore
 from ..transfer.copying import Copied
 from ..transfer.credentials import Credentials
 from .gitremote import git_over, run_remote_git
-from .opening import open_data, open_server
+from .opening import open_server, opened_data
 from .remoteconfig import Remote, find_remote, settings
 from .sending import Named, named_by, send_samples
 
@@ -69,12 +69,14 @@ def to_send(git: GitRepository, remote: Remote, tips: list[str]) -> Named:
 
     What its remote-tracking branches lead to it has, if the data went to the same address.
     """
-    same = settings(git).get(_sent_to(remote.name), [""])[-1] == remote.where
-    return named_by(git, tips, [f"--remotes={remote.name}"] if same else [])
+    return named_by(git, tips, [f"--remotes={remote.name}"] if _has_sent(git, remote) else [])
 
 
-def _sent_to(name: str) -> str:
-    return f"remote.{name}.hangarsentto"
+def _has_sent(git: GitRepository, remote: Remote) -> bool:
+    """Whether the remote's own branches are known to have their data at its address."""
+    if remote.server is not None and str(remote.server) == remote.where:
+        return True  # a Hangar server takes no commits without their data
+    return settings(git).get(f"remote.{remote.name}.hangarsentto", [""])[-1] == remote.where
 
 
 def remember_address(git: GitRepository, remote: Remote, tips: list[str]) -> None:
@@ -82,7 +84,7 @@ def remember_address(git: GitRepository, remote: Remote, tips: list[str]) -> Non
 
     Not so if they lead to more than `tips`, whose data alone is known to be there.
     """
-    if settings(git).get(_sent_to(remote.name), [""])[-1] == remote.where:
+    if _has_sent(git, remote):
         return
     others = run_git(
         "rev-list", "--max-count=1", f"--remotes={remote.name}", "--not", *tips,
@@ -123,8 +125,12 @@ def push(
         raise RevisionNotFoundError(f"no local branch {branch!r}")
     named = to_send(git, remote, [HEADS + branch])
     copied = Copied(0, 0, 0)
-    store = open_data(git, remote, push=True, credentials=credentials) if named.places else None
-    with closing(store) if isinstance(store, GrpcStore) else nullcontext():
+    opened = (
+        opened_data(git, remote, push=True, credentials=credentials)
+        if named.places
+        else nullcontext()
+    )
+    with opened as store:
         if store is not None:
             copied = send_samples(git, named, store, remote.where, progress)
         _push_refs(git, remote, branch, store, credentials, force or Force())

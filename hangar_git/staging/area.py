@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..digest import Digest
-from ..errors import FormatError, InvalidInputError
 from ..failpoints import failpoint
-from ..keys import SampleKey, key_text, parse_key_text
-from ..records.edits import ArraysetEdits, Edits
+from ..keys import SampleKey, key_text
+from ..records.edits import Edits
 from ..records.gitrepo import Oid
 from ..records.recordfile import RecordValue, record_value
 from ..schema import Schema
 from ..store.store import FLUSH_BYTES, Store
-from .journal import Journal, set_line
+from .journal import set_line
+from .replay import StagedEdits
 
 log = logging.getLogger(__name__)
 
@@ -31,93 +31,26 @@ _JOURNAL_DATA_BYTES = 1 << 20
 """Up to this much goes into the journal when a block ends, and more into a container."""
 
 
-class StagingArea:
+class StagingArea(StagedEdits):
     """Edits on top of commit `base`, and the samples they brought.
 
     An edit made while `deferred` is 0 survives the process when the method returns; while it is
     positive, from the next `flush` on.
 
-    The journal is at `path`; samples go to `store`, which is writable.
-
-    Attributes
-    ----------
-    branch, base
-        The branch and the commit that the edits are meant for; None until `begin`.
-    edits
-        All staged edits.
-    committing
-        The ``.hangar`` tree of a commit that was begun; the edits are done with once the branch
-        is seen to hold it.
+    The journal is at `path`; samples go to `store`, which is writable. `load` puts into it those
+    that are in the journal alone.
     """
 
     def __init__(self, path: Path, store: Store) -> None:
-        self._journal = Journal(path)
+        super().__init__(path)
         self._store = store
         self._lines: list[str] = []
         self._samples: list[tuple[str, SampleKey, RecordValue]] = []
         self._new_data: dict[Digest, tuple[str, tuple[int, ...]]] = {}
         self._new_data_bytes = 0
-        self._schemas: dict[str, Schema] = {}
         self._compacted_bytes = 0
         self._is_outdated = False
-        self.branch: str | None = None
-        self.base: Oid | None = None
-        self.edits = Edits()
-        self.committing: Oid | None = None
         self.deferred = 0
-
-    # -- reading the journal -------------------------------------------------------------------
-
-    def load(self) -> None:
-        """Take up what a former writer staged.
-
-        Raises
-        ------
-        IntegrityError, FormatError
-            The journal is damaged, or of a version unknown to this program.
-        """
-        for body in self._journal.read():
-            at = 0
-            while at < len(body):
-                end = body.index(b"\n", at)
-                operation, *columns = body[at:end].decode().split("\t")
-                at = end + 1
-                try:
-                    size = self._replay(operation, columns, body, at)
-                except (KeyError, ValueError, TypeError) as error:
-                    raise FormatError(
-                        f"staging journal: unknown or malformed {operation!r}: {error}"
-                    ) from error
-                at += size
-        self._lines.clear()
-
-    def _replay(self, operation: str, columns: list[str], body: bytes, at: int) -> int:
-        """Carry out one line; the size of the data that follows it."""
-        match operation, columns:
-            case "set", [name, key, digest, *third]:
-                value = bytes.fromhex(digest) + "".join(third).encode()
-                self._of(name).values[parse_key_text(key)] = value
-            case "remove", [name, key]:
-                self._remove(name, parse_key_text(key))
-            case "data", [name, shape, size]:
-                return self._replay_data(name, shape, int(size), body, at)
-            case (("create" | "schema"), [name, schema]):
-                fresh = operation == "create"
-                self._set_schema(name, _schema(schema), fresh=fresh)
-            case "schema-of", [name, schema]:
-                self._schemas[name] = _schema(schema)
-            case "drop", [name, *new]:
-                self._drop(name, in_base=not new)
-            case "meta", [text]:
-                metadata, new_value = json.loads(text)
-                self.edits.metadata[metadata] = new_value
-            case "base", [branch, commit]:
-                self.branch, self.base = branch, Oid(hex=commit) if commit else None
-            case "commit", [tree]:
-                self.committing = Oid(hex=tree)
-            case _:
-                raise ValueError("this program does not know it")
-        return 0
 
     def _replay_data(self, name: str, shape_text: str, size: int, body: bytes, at: int) -> int:
         schema = self._schemas[name]
@@ -160,23 +93,10 @@ class StagingArea:
         self._set_schema(name, schema, fresh=False)
         self._line(f"schema\t{name}\t{schema.to_json()}")
 
-    def _set_schema(self, name: str, schema: Schema, *, fresh: bool) -> None:
-        self._schemas[name] = schema
-        if fresh:
-            self.edits.arraysets[name] = ArraysetEdits(schema, fresh=True)
-        else:
-            self._of(name).schema = schema
-
     def drop(self, name: str, *, in_base: bool) -> None:
         """Stage the removal of arrayset `name`; one that is not in the base just vanishes."""
         self._drop(name, in_base=in_base)
         self._line(f"drop\t{name}" + ("" if in_base else "\tnew"))
-
-    def _drop(self, name: str, *, in_base: bool) -> None:
-        if in_base:
-            self.edits.arraysets[name] = None
-        else:
-            self.edits.arraysets.pop(name, None)
 
     def put(self, name: str, key: SampleKey, schema: Schema, array: NDArray[Any]) -> None:
         """Stage a sample that `schema`, of arrayset `name`, accepted."""
@@ -244,25 +164,10 @@ class StagingArea:
         self._remove(name, key)
         self._line(f"remove\t{name}\t{key_text(key)}")
 
-    def _remove(self, name: str, key: SampleKey) -> None:
-        edits = self._of(name)
-        if edits.fresh:
-            edits.values.pop(key, None)
-        else:
-            edits.values[key] = None
-
     def set_metadata(self, key: SampleKey, value: str | None) -> None:
         """Stage a piece of metadata, or with None its removal."""
         self.edits.metadata[key] = value
         self._line("meta\t" + json.dumps([key, value]))
-
-    def _of(self, name: str) -> ArraysetEdits:
-        edits = self.edits.arraysets.get(name)
-        if edits is None:
-            if name in self.edits.arraysets:
-                raise InvalidInputError(f"arrayset {name!r} is staged for removal")
-            edits = self.edits.arraysets[name] = ArraysetEdits()
-        return edits
 
     def _line(self, line: str) -> None:
         self._write_samples()
@@ -391,7 +296,3 @@ class StagingArea:
     def close(self) -> None:
         """Release the journal."""
         self._journal.close()
-
-
-def _schema(text: str) -> Schema:
-    return Schema.from_json(text + "\n", "staging journal")

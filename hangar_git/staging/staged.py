@@ -14,11 +14,10 @@ from ..records.gitrepo import GitRepository, Oid
 from ..records.refs import branch_tip, head_branch
 from ..records.snapshot import Snapshot
 from ..schema import Schema
-from ..store.store import Store
-from .area import StagingArea
 from .journal import Journal
 from .layout import Layout
 from .lock import WriterLock
+from .replay import StagedEdits
 from .writerbranch import WriterBranchFile
 
 _SEARCHED_COMMITS = 1000
@@ -64,13 +63,6 @@ class Staged:
                 yield name, edits.schema or old.schema, old.count() - before + after
 
 
-class _EditsOnly(StagingArea):
-    """A staging area to look at: samples stay in the journal."""
-
-    def _replay_data(self, name: str, shape_text: str, size: int, body: bytes, at: int) -> int:  # noqa: ARG002
-        return size
-
-
 def read_staged(git: GitRepository) -> Staged:
     """What is staged, as of now; another process may be writing meanwhile.
 
@@ -81,7 +73,7 @@ def read_staged(git: GitRepository) -> Staged:
     """
     layout = Layout.of(git)
     layout.check_format()
-    area = _load(layout)
+    area = read_edits(layout)
     counts = RecordCounts(layout.counts)
     if area.edits and not is_committed(git, area):
         base = Snapshot(git, git.hangar_tree(area.base), counts)
@@ -98,29 +90,20 @@ def read_staged(git: GitRepository) -> Staged:
     return Staged(branch, tip, Snapshot(git, git.hangar_tree(tip), counts), Edits(), False)
 
 
-def _load(layout: Layout) -> StagingArea:
-    area = _EditsOnly(layout.journal, Store(layout.root, writable=False))
-    area.load()
-    return area
-
-
-def read_edits(git: GitRepository, store: Store | None = None) -> StagingArea:
-    """The staging area, to look at; samples that are in the journal alone are put into `store`.
+def read_edits(layout: Layout) -> StagedEdits:
+    """The staged edits, to look at.
 
     Raises
     ------
     IntegrityError, FormatError
         The journal is damaged, or of a version unknown to this program.
     """
-    layout = Layout.of(git)
-    if store is None:
-        return _load(layout)
-    area = StagingArea(layout.journal, store)
-    area.load()
-    return area
+    found = StagedEdits(layout.journal)
+    found.load()
+    return found
 
 
-def is_committed(git: GitRepository, area: StagingArea) -> bool:
+def is_committed(git: GitRepository, area: StagedEdits) -> bool:
     """Whether the branch is seen to hold the staged edits: their commit was not finished."""
     if area.committing is None or area.branch is None:
         return False
@@ -146,7 +129,7 @@ def set_aside_unusable(git: GitRepository) -> tuple[Path, str] | None:
     try:
         journal = Journal(layout.journal)
         try:
-            area = _load(layout)
+            area = read_edits(layout)
         except (IntegrityError, FormatError):
             return journal.set_aside(), "the staging journal is damaged"
         branch = area.branch

@@ -52,7 +52,7 @@ class EncodedChunk:
     shapes: tuple[tuple[int, ...], ...]
     places: tuple[int, ...]
     size_bytes: int
-    data: bytes
+    data: bytes | memoryview
 
     def to_bytes(self) -> bytes:
         """As it travels."""
@@ -85,8 +85,9 @@ class EncodedChunk:
         same = shapes[:1] * len(shapes) == shapes
         checked = (_shape(shapes[0]),) * len(shapes) if same and shapes else map(_shape, shapes)
         chunk = cls(
-            spec, digests, tuple(checked), tuple(map(_size, places)), _size(size), data[end:]
-        )
+            spec, digests, tuple(checked), tuple(map(_size, places)), _size(size),
+            memoryview(data)[end:],
+        )  # fmt: skip
         chunk._check()
         return chunk
 
@@ -153,7 +154,7 @@ class EncodedChunk:
         return bytes(decoded[place : place + size])
 
 
-def _refuse_bomb(family: str, data: bytes, size: int) -> None:
+def _refuse_bomb(family: str, data: bytes | memoryview, size: int) -> None:
     """Raise ValueError if the header of an encoded chunk tells another decoded size."""
     if family == "blosc" and int.from_bytes(data[4:8], "little") != size:
         raise ValueError("it claims another size")

@@ -128,7 +128,7 @@ class Group:
 
     shape: tuple[int, ...]
     samples_per_chunk: int
-    chunks: list[bytes] = field(default_factory=list)
+    chunks: list[bytes | memoryview] = field(default_factory=list)
     digests: list[Digest] = field(default_factory=list)
     checksums: list[int] = field(default_factory=list)
 

@@ -118,10 +118,10 @@ class GrowingGroup(ABC):
     def _encoder(self, first_chunk: bytes) -> Encode:
         return self._codec.encoder(first_chunk)
 
-    def _chunks(self, last: bytes | None) -> list[bytes]:
+    def _chunks(self, last: bytes | None) -> list[bytes | memoryview]:
         """All chunks, encoded, and `last`, which is not full."""
         self.encode_waiting()
-        chunks: list[bytes] = []
+        chunks: list[bytes | memoryview] = []
         for part in self._encoded:
             chunks += part if isinstance(part, list) else part.result()
         if last is not None:
@@ -144,8 +144,7 @@ class FixedGroup(GrowingGroup):
         super().__init__(codec)
         self._shape = schema.shape
         size = schema.dtype.itemsize * element_count(schema.shape)
-        alone = storage.backend.code == "10"  # which has no chunks
-        self._per_chunk = 1 if alone else samples_per_chunk(size, codec.codec)
+        self._per_chunk = samples_per_chunk(storage.backend.code, size, codec.codec)
         self._open: list[bytes] = []
 
     def _pack(self, data: bytes, shape: tuple[int, ...]) -> None:  # noqa: ARG002
@@ -168,9 +167,10 @@ class FixedGroup(GrowingGroup):
         return Group(self._shape, per_chunk, chunks, list(self._digests), list(self._checksums))
 
 
-def samples_per_chunk(size_bytes: int, codec: Codec | None) -> int:
-    """How many samples of one shape share a chunk; LZF does not tell how long a chunk is."""
-    if codec is not None and codec.needs_size:
+def samples_per_chunk(backend: str, size_bytes: int, codec: Codec | None) -> int:
+    """How many samples of one shape share a chunk."""
+    # NumPy files have no chunks, and LZF does not tell how long one is.
+    if backend == "10" or (codec is not None and codec.needs_size):
         return 1
     return max(1, _CHUNK_BYTES // size_bytes)
 

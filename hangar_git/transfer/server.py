@@ -184,15 +184,18 @@ def serve(
     """
     start_log(sys.stderr)
     # No Event: its lock may be held by the very wait that the handler interrupts (seen, 2026-11).
+    # And the handler itself runs only once the wait is over, so that a signal just before it would
+    # not end it: what wakes it up is the byte that the interpreter writes at once.
     told, tell = os.pipe()
+    os.set_blocking(tell, False)
     signals = 0
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         nonlocal signals
         signals += 1
-        os.write(tell, b"\0")
 
     server = Server(config, open_store)
+    former_fd = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
     former = {
         number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)
     }
@@ -202,7 +205,8 @@ def serve(
             ready(server)
         ends = time.monotonic() + (config.timeout_s or float("inf"))
         while not signals and time.monotonic() < ends:
-            readable([told], min(3600.0, max(0.0, ends - time.monotonic())))
+            if readable([told], min(3600.0, max(0.0, ends - time.monotonic()))):
+                os.read(told, 64)  # of any signal; whether it was one of ours, the loop sees
         stopping = threading.Thread(target=server.stop)
         stopping.start()
         while stopping.is_alive():
@@ -210,6 +214,7 @@ def serve(
             if signals > 1:
                 server.cut_off()
     finally:
+        signal.set_wakeup_fd(former_fd)
         for number, handler in former.items():
             signal.signal(number, handler)
         os.close(told)

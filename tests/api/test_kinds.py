@@ -324,6 +324,12 @@ def test_batches_are_added_from_mappings_lists_and_stacks(repo, co):
     reader.close()
 
 
+def test_a_batch_of_0_d_samples_is_a_stack_of_one_dimension(co):
+    scalars = co.arraysets.init_arrayset("scalars", shape=(), dtype=np.int64)
+    scalars.add_batch([0, 1, 2], np.arange(3))
+    assert [(one.shape, int(one)) for one in scalars.values()] == [((), 0), ((), 1), ((), 2)]
+
+
 def test_a_batch_is_added_whole_or_not_at_all(co):
     aset = co.arraysets.init_arrayset("numbers", (6,), np.int64)
     good = np.arange(6)

@@ -41,7 +41,7 @@ def test_a_push_of_nothing_asks_the_data_remote_nothing(pushed, branch, monkeypa
 
     from hangar_git.remotes import pushing
 
-    monkeypatch.setattr(pushing, "open_data", asked)
+    monkeypatch.setattr(pushing, "opened_data", asked)
     assert pushed.remote.push("origin", branch) == branch
 
 

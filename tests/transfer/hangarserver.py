@@ -56,7 +56,7 @@ class HangarServer:
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._listening.wait(20)
+        self._listening.wait(60)
         found = [line for line in self.log if line["event"] == "listening"]
         assert found, self.said
         self.port = found[0]["port"]

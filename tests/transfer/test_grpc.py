@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from processes import wait_for
 
 from hangar_git.errors import (
     DataNotLocalError,
@@ -313,10 +314,3 @@ def active(server: HangarServer, method: str) -> float:
         lines = response.read().decode().splitlines()
     name = f'hangar_calls_active{{method="{method}"}}'
     return next((float(line.split()[1]) for line in lines if line.startswith(name)), 0.0)
-
-
-def wait_for(condition, timeout_s: float = 10.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)

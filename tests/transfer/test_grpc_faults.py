@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+from processes import wait_for
 
 from hangar_git.errors import HangarError, RemoteConnectionError
 from hangar_git.transfer.channel import ClientOptions
@@ -275,10 +276,3 @@ GrpcStore(sys.argv[1]).receive(parcels())
         copied = copy_samples(source, store, digests)
         assert copied.were_there >= 20
         assert store.missing(digests) == []
-
-
-def wait_for(condition, timeout_s: float = 20.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
