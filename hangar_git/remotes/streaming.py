@@ -23,6 +23,20 @@ _ATTEMPTS = 3
 Array = NDArray[Any]
 
 
+class NoStore(Store):
+    """Nothing is on this machine: for processes that have no clone."""
+
+    def __init__(self) -> None:
+        """There is no directory to open."""
+
+    def missing(self, digests: Collection[Digest]) -> list[Digest]:
+        """All of them."""
+        return list(digests)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class StreamedStore(Store):
     """A store whose missing samples come from a remote, many at a time.
 

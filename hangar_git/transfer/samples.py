@@ -21,12 +21,8 @@ class Parcel(NamedTuple):
     data: bytes
 
 
-class SampleStore(Protocol):
-    """A place that holds samples by digest."""
-
-    def missing(self, digests: Collection[bytes]) -> list[bytes]:
-        """Those of `digests` that this store lacks."""
-        ...
+class SampleSource(Protocol):
+    """Where samples come from."""
 
     def export(self, digests: Collection[bytes]) -> Iterator[Parcel]:
         """Parcels that together hold all of `digests`; they may hold others, too.
@@ -36,6 +32,14 @@ class SampleStore(Protocol):
         DataNotLocalError
             One of them is not here.
         """
+        ...
+
+
+class SampleStore(SampleSource, Protocol):
+    """A place that holds samples by digest."""
+
+    def missing(self, digests: Collection[bytes]) -> list[bytes]:
+        """Those of `digests` that this store lacks."""
         ...
 
     def receive(self, parcels: Iterable[Parcel]) -> int:
