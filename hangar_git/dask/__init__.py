@@ -132,7 +132,8 @@ def write(
     message
         Of the commit.
     keys
-        Of the rows of arrays, the same for each; samples of these keys are replaced.
+        Of the rows of arrays, the same for each; samples of these keys are replaced. Not needed
+        where samples are unnamed.
     remote
         That is sent to.
     push
@@ -194,6 +195,8 @@ def _parts(
         )
     if any(np.isnan(size) for size in collection.chunks[0]):
         collection = collection.compute_chunk_sizes()
+    if not uploader.needs_keys(name):
+        keys = None
     if keys is not None and len(keys) != len(collection):
         raise InvalidInputError(
             f"arrayset {name!r}: {len(keys)} keys and {len(collection)} samples were given"

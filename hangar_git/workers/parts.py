@@ -15,6 +15,7 @@ from ..api.arrayset import ArraysetBase
 from ..api.checkout import ReaderCheckout
 from ..digest import DIGEST_SIZE_BYTES
 from ..errors import DataNotLocalError, InvalidInputError, NotFoundError
+from ..keys import SampleKey
 from ..records.gitrepo import GitRepository
 from ..records.recordfile import shape_of
 from ..records.snapshot import ArraysetRecords
@@ -24,7 +25,7 @@ from ..remotes.remoteconfig import find_remote
 from ..remotes.streaming import NoStore, StreamedStore
 from ..schema import Schema
 from ..store.container import element_count
-from ..views.columns import Column
+from ..views.columns import Column, Keys
 
 PART_BYTES = 32 << 20
 """A part has about so many bytes of samples: few enough that a worker holds several."""
@@ -107,7 +108,7 @@ def _check_there(
             raise DataNotLocalError(
                 f"data of {len(rows):,} samples of arrayset {column.name!r} is not at remote"
                 f" {remote!r} ({access.address}), where workers read it, such as of sample"
-                f" {list(column.keys)[rows[0]]!r}; send it first: git hangar push {remote} BRANCH"
+                f" {listed(column.keys)[rows[0]]!r}; send it first: git hangar push {remote} BRANCH"
             )
 
 
@@ -134,10 +135,14 @@ def row_ranges(count: int, bytes_of_row: float, part_size: int | None) -> list[N
     return [np.arange(at, min(at + size, count)) for at in range(0, max(count, 1), size)]
 
 
+def listed(keys: Keys) -> list[SampleKey]:
+    """The keys of rows, as users have them."""
+    return keys.tolist() if isinstance(keys, np.ndarray) else keys
+
+
 def read_items(column: Column) -> Iterator[tuple[Any, Any]]:
     """Key and sample of all rows, read at once."""
-    keys = column.keys.tolist() if isinstance(column.keys, np.ndarray) else column.keys
-    return zip(keys, column.read(range(len(column))), strict=True)
+    return zip(listed(column.keys), column.read(range(len(column))), strict=True)
 
 
 def objects(values: Sequence[Any]) -> NDArray[np.object_]:
