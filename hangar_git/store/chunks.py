@@ -127,6 +127,8 @@ class EncodedChunk:
             return array.reshape(-1).view(np.uint8).data
         if decode is None:
             return self.data
+        if not self.size_bytes:
+            return b""  # which codecs encode, and then do not decode
         _refuse_bomb(spec.codec.family, self.data, self.size_bytes)
         target = bytearray(self.size_bytes)
         decode(self.data, target)
