@@ -204,9 +204,12 @@ def _collected(done: Any) -> Iterator[Sent]:
                     raise pickle.loads(values[0])  # noqa: S301  # of our own worker, as all of Ray
                 keys = [parse_key_text(key) for key in batch["key"][rows]]
                 yield Sent(str(name), keys, values)
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
+    except ray.exceptions.RayTaskError:
+        raise  # of the user's own function
+    except ray.exceptions.RayError as error:
+        why = " ".join(str(error).split())
         raise StateError(
-            f"{error}; nothing was committed: writing again sends only what is missing"
+            f"{why}; nothing was committed: writing again sends only what is missing"
         ) from error
 
 
