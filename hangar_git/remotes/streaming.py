@@ -182,6 +182,8 @@ class StreamedStore(Store):
         return found
 
     def _remember(self, found: dict[Digest, bytes]) -> None:
+        if not self._cache_bytes:
+            return
         with self._cache_lock:
             for digest, data in found.items():
                 if digest not in self._cache:

@@ -72,6 +72,13 @@ def make(path: Path):
     return repo
 
 
+def documented(number: int) -> str:
+    """The code of the documents' section about workers: the first block is Dask's, then Ray's."""
+    text = (Path(__file__).parents[2] / "docs/dataloaders.md").read_text()
+    _, _, section = text.partition("## Beyond one machine")
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)[number]
+
+
 class Place:
     """A repository, and its remotes: ``origin`` on a server, ``files`` in a directory."""
 

@@ -17,7 +17,7 @@ from hangar_git import dask as hangar_dask
 from hangar_git import errors
 from hangar_git.workers.committing import SharedCommit
 
-from .conftest import COUNT, blob, line, photo
+from .conftest import COUNT, blob, documented, line, photo
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -214,6 +214,23 @@ def test_lengths_that_are_not_known_yet_are_found_out(co, writer, place):
     streaming = place.repo.checkout(stream="origin")
     assert [int(streaming["labels"][i]) for i in range(7)] == [100, 110, 120, 130, 140, 150, 6]
     streaming.close()
+
+
+def test_the_documented_code_runs(place, client):
+    before = place.tip()
+    Git(place.path)("tag", "v1.2")
+    code = documented(0).replace('distributed.Client("tcp://scheduler:8786")', "given")
+    names = {"repo": place.repo, "given": client}
+    try:
+        exec(code, names)
+        assert names["writer"].commit_hash == place.tip() != before
+        streaming = place.repo.checkout(stream="origin")
+        assert np.array_equal(streaming["small"][7], photo(7)[::2, ::2])
+        streaming.close()
+    finally:
+        names["co"].close()
+        names["writer"].close()
+        Git(place.path)("tag", "--delete", "v1.2")
 
 
 def dies_once(block, mark):

@@ -18,7 +18,7 @@ from hangar_git import errors
 from hangar_git import ray as hangar_ray
 from hangar_git.workers.committing import SharedCommit
 
-from .conftest import COUNT, blob, line, photo
+from .conftest import COUNT, blob, documented, line, photo
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 COLUMNS = ["photos", "labels", "lines", "names", "blobs"]
@@ -219,6 +219,13 @@ def test_what_cannot_be_written_is_one_line_of_ours_and_nothing_is_committed(co,
         hangar_ray.write(labels, writer, "no", arraysets=["photos"])
     assert place.tip() == before
     assert writer.diff.status() == "CLEAN"
+
+
+def test_the_documented_code_runs(co, place, writer):
+    exec(documented(1), {"co": co, "writer": writer})
+    streaming = place.repo.checkout(stream="origin")
+    assert np.array_equal(streaming["photos"][7], photo(7) // 2)
+    streaming.close()
 
 
 def test_a_task_whose_worker_was_killed_runs_again(co, place, writer, tmp_path):
