@@ -51,7 +51,8 @@ def from_checkout(
     arraysets
         Name of one, or a list of names; None: all.
     partition_size
-        Samples of a partition, the same for all arraysets; by default what is about 32 MiB.
+        Samples of a partition, which is read whole, the same for all arraysets; by default what is
+        about 32 MiB.
     remote
         Whose data workers read.
     worker_token
@@ -162,6 +163,10 @@ def write(
         Workers died too often; nothing to commit; or as `from_checkout`.
     """
     dask = _require()
+    if not isinstance(data, Mapping):
+        raise InvalidInputError(
+            f"give a dict of arrayset name -> dask collection, not a {type(data).__name__}"
+        )
     commit = SharedCommit(checkout, data, remote, worker_token)
     names = None if keys is None else list(keys)
     tasks = [

@@ -38,6 +38,8 @@ class SharedCommit:
         It is no writer checkout.
     NotFoundError
         There is no such arrayset or remote.
+    StateError
+        A merge or the like is in progress.
     RemoteError
         The remote cannot be reached.
 
@@ -61,6 +63,7 @@ class SharedCommit:
             )
         session: WriteSession = checkout._session
         session.check()
+        session.refuse_unfinished()
         schemas = {name: checkout.arraysets[name]._schema for name in arraysets}
         if not schemas:
             raise InvalidInputError("there is no arrayset to write to")

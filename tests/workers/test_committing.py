@@ -134,6 +134,10 @@ def test_what_cannot_be_written_to_is_said_before_any_work(place, co, writer, mo
     shared = SharedCommit(writer, ["photos"], "origin")
     with pytest.raises(RuntimeError, match="nothing to commit"):
         shared.commit([], "nothing")
+    (place.path / ".git/MERGE_HEAD").write_text(place.tip() + "\n")
+    with pytest.raises(errors.StateError, match="merge"):
+        SharedCommit(writer, ["photos"], "origin")
+    (place.path / ".git/MERGE_HEAD").unlink()
     writer.close()
     with pytest.raises(PermissionError, match="closed"):
         SharedCommit(writer, ["photos"], "origin")

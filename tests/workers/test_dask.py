@@ -191,6 +191,8 @@ def test_a_sample_of_the_wrong_kind_is_one_line_that_names_it(co, place, writer)
         assert "\n" not in str(caught.value)
     with pytest.raises(errors.InvalidInputError, match="keys are required"):
         hangar_dask.write({"labels": labels}, writer, "no")
+    with pytest.raises(errors.InvalidInputError, match="give a dict of arrayset name"):
+        hangar_dask.write(labels, writer, "no")
     assert place.tip() == before
     assert writer.diff.status() == "CLEAN"
 

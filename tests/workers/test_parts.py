@@ -112,6 +112,12 @@ def test_a_token_that_was_passed_is_used_instead_of_the_environment(co, tokens, 
         parts_of(co, "photos", worker_token="hgr_wrong")
 
 
+def test_to_an_address_that_is_not_confirmed_no_token_is_sent(place):
+    assert not in_thread(lambda: RemoteAccess(place.url).missing([]))
+    with pytest.raises(errors.RemoteAuthenticationError, match="asks for credentials"):
+        in_thread(lambda: RemoteAccess(place.url, anonymous=True).missing([]))
+
+
 def test_who_may_only_read_does_not_write(place, tokens):
     from hangar_git.transfer.credentials import Credentials
 
