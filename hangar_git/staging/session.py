@@ -21,7 +21,7 @@ from .area import StagingArea
 from .layout import Layout
 from .lock import WriterLock
 from .mergestate import MergeStateFile
-from .staged import is_committed
+from .staged import drop_lost, is_committed
 from .writerbranch import WriterBranchFile
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ class WriteSession:
             self.store = Store(self._layout.root, writable=True)
             self.area = StagingArea(self._layout.journal, self.store)
             self.area.load()
+            if self.store.lost:
+                self._drop_lost()
             if self._lock.was_forced:
                 self.area.detach()
             self._settle(branch)
@@ -78,6 +80,12 @@ class WriteSession:
             raise
 
     # -- opening -------------------------------------------------------------------------------
+
+    def _drop_lost(self) -> None:
+        """Stage no longer what a loss of power took."""
+        if self.area.branch is not None and (count := drop_lost(self.area, self.store)):
+            log.warning("%d staged samples were lost with the power; stage them again", count)
+        self.store.settle()
 
     def _settle(self, wanted: str | None) -> None:
         """Choose the branch, and bring what was staged into line with where it is now."""

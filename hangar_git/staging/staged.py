@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from ..digest import DIGEST_SIZE_BYTES
 from ..errors import FormatError, IntegrityError, StateError
 from ..records.counts import RecordCounts
 from ..records.edits import ArraysetEdits, Edits
@@ -115,6 +116,20 @@ def is_committed(git: GitRepository, area: StagedEdits) -> bool:
         if git.hangar_tree(commit.id) == area.committing:
             return True
     return False
+
+
+def drop_lost(area: StagingArea, store: Store) -> int:
+    """Drop, durably, edits whose samples are not in `store` any more; their number."""
+    dropped = 0
+    for edits in filter(None, area.edits.arraysets.values()):
+        digests = {key: value[:DIGEST_SIZE_BYTES]
+                   for key, value in edits.values.items() if value is not None}  # fmt: skip
+        missing = set(store.missing(set(digests.values())))
+        for key in [key for key, digest in digests.items() if digest in missing]:
+            del edits.values[key]
+            dropped += 1
+    area.compact()
+    return dropped
 
 
 def set_aside_unusable(git: GitRepository) -> tuple[Path, str] | None:
