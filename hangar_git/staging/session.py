@@ -76,6 +76,8 @@ class WriteSession:
             self.store = Store(self._layout.root, writable=True)
             self.area = StagingArea(self._layout.journal, self.store)
             self.area.load()
+            if self.store.lost:
+                self._drop_lost()
             if self._lock.was_forced:
                 self.area.detach()
             self._settle(branch)
@@ -84,6 +86,12 @@ class WriteSession:
             raise
 
     # -- opening -------------------------------------------------------------------------------
+
+    def _drop_lost(self) -> None:
+        """Stage no longer what a loss of power took."""
+        if self.area.branch is not None and (count := self.area.drop_lost()):
+            log.warning("%d staged samples were lost with the power; stage them again", count)
+        self.store.settle()
 
     def _settle(self, wanted: str | None) -> None:
         """Choose the branch, and bring what was staged into line with where it is now."""
