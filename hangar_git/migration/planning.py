@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ..errors import AlreadyExistsError, InvalidInputError, StateError
+from ..errors import AlreadyExistsError, HangarError, InvalidInputError, StateError
 from ..plugins.finding import Search
 from ..records.gitrepo import GitRepository, Oid
 from ..records.refs import branch_tip, is_ancestor
@@ -119,7 +119,7 @@ class Plan:
         if not target.with_history:
             steps = [replace(steps[-1], parents=())]
         self.steps = {step.name: step for step in steps}
-        self._ids = {step.name: source.state_id(step) for step in steps}
+        self._ids = {step.name: self._state_id(step) for step in steps}
         self.log = log_of(target.git, source, wanted.arrayset)
         self.settings = {
             "branch": target.branch,
@@ -128,6 +128,13 @@ class Plan:
             "reading": [repr(wanted), list(search.patterns)],
         }
         self.done = self._still_of_use()
+
+    def _state_id(self, step: Step) -> str:
+        try:
+            return self.source.state_id(step)
+        except HangarError as error:
+            error.args = (f"{step.title!r}: {error}",)
+            raise
 
     @property
     def ref(self) -> str:
