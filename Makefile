@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# For the tests of its loaders. Only PyTorch's own index and local files have builds named +cpu, so
+# that this never brings CUDA; where pip knows none, those tests are skipped.
+TORCH := torch==2.13.0+cpu
 
 .PHONY: setup demo test fmt lint type bench proto man docs check clean
 
@@ -11,6 +14,8 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' \
+	  || echo 'no $(TORCH) is found: tests of PyTorch are skipped'
 	touch $@
 
 # The main job on real data: digits and photographs that scikit-learn ships.

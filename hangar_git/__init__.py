@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from .api.repository import Repository
     from .dataloaders.numpyloader import make_numpy_dataset
     from .dataloaders.tfloader import make_tf_dataset
-    from .dataloaders.torchdatasets import make_torch_dataset, make_torch_loader
+    from .dataloaders.torchdatasets import (
+        make_torch_dataset,
+        make_torch_iterable_dataset,
+        make_torch_loader,
+    )
 
 __all__ = [
     "Repository",
@@ -19,6 +23,7 @@ __all__ = [
     "make_numpy_dataset",
     "make_tf_dataset",
     "make_torch_dataset",
+    "make_torch_iterable_dataset",
     "make_torch_loader",
 ]
 
@@ -29,6 +34,7 @@ _HOMES = {
     "make_numpy_dataset": "dataloaders.numpyloader",
     "make_tf_dataset": "dataloaders.tfloader",
     "make_torch_dataset": "dataloaders.torchdatasets",
+    "make_torch_iterable_dataset": "dataloaders.torchdatasets",
     "make_torch_loader": "dataloaders.torchdatasets",
 }
 

@@ -27,10 +27,13 @@ def pickled(aset: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         records.name,
         records.schema.to_json(),
         str(records.records_oid),
+        aset._store if aset._store.streams else None,
     )
 
 
-def unpickled(kind: type[Any], git_dir: str, name: str, schema: str, oid: str) -> Any:
+def unpickled(
+    kind: type[Any], git_dir: str, name: str, schema: str, oid: str, streamed: Store | None
+) -> Any:
     """The arrayset that was pickled.
 
     Raises
@@ -46,4 +49,4 @@ def unpickled(kind: type[Any], git_dir: str, name: str, schema: str, oid: str) -
     git, store = _opened[git_dir]
     parsed = Schema.from_json(schema + "\n", f"pickled arrayset {name!r}")
     counts = RecordCounts(Layout.of(git).counts)
-    return kind(ArraysetRecords(git, name, parsed, Oid(hex=oid), counts), store)
+    return kind(ArraysetRecords(git, name, parsed, Oid(hex=oid), counts), streamed or store)

@@ -122,6 +122,7 @@ class Repository(WithRemotes):
         stream: str = "",
         stream_cache_bytes: int | None = None,
         stream_keep: bool = False,
+        stream_disk_bytes: int | None = None,
     ) -> ReaderCheckout | WriterCheckout:
         """Open a commit for reading, or a branch for writing.
 
@@ -138,7 +139,10 @@ class Repository(WithRemotes):
         stream_cache_bytes
             Those are kept in memory up to so many bytes; by default 256 MiB.
         stream_keep
-            Whether they are stored on disk, too.
+            Whether they are stored in the clone, too, as fetched ones are.
+        stream_disk_bytes
+            They are kept on disk up to so many bytes, apart from the clone's own; by default none.
+            When it is full, what was there before this checkout was opened makes room.
 
         Raises
         ------
@@ -157,9 +161,14 @@ class Repository(WithRemotes):
             return WriterCheckout(WriteSession(git, branch or None))
         start = self._start(git, branch, commit)
         Layout.of(git).check_format()
-        store = Store(Layout.of(git).root, writable=False)
-        if stream:
-            store = streaming_store(git, store, stream, stream_cache_bytes, keep=stream_keep)
+        store = (
+            streaming_store(
+                git, stream, cache_bytes=stream_cache_bytes, keep=stream_keep,
+                disk_bytes=stream_disk_bytes,
+            )
+            if stream
+            else Store(Layout.of(git).root, writable=False)
+        )  # fmt: skip
         return self._reader(git, start, store)
 
     def _reader(self, git: GitRepository, commit: Oid, store: Store) -> ReaderCheckout:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from ..errors import AlreadyExistsError
 from ..records.gitrepo import GitRepository
 from ..store.store import Store
@@ -71,15 +73,27 @@ class WithRemotes(OpenedRepository):
 
 
 def streaming_store(
-    git: GitRepository, local: Store, name: str, cache_bytes: int | None, *, keep: bool
+    git: GitRepository,
+    name: str,
+    *,
+    cache_bytes: int | None,
+    keep: bool,
+    disk_bytes: int | None,
 ) -> Store:
     """A store whose missing samples come from remote `name`."""
-    from ..remotes.localstore import LocalSamples
-    from ..remotes.opening import open_data
-    from ..remotes.remoteconfig import find_remote
-    from ..remotes.streaming import CACHE_BYTES, StreamedStore
+    from ..remotes.connections import RemoteOfClone
+    from ..remotes.streaming import CACHE_BYTES, Stream, StreamedStore
     from ..staging.layout import Layout
 
-    remote = open_data(git, find_remote(git, name))
-    kept = LocalSamples(Layout.of(git).root) if keep else None
-    return StreamedStore(local, remote, CACHE_BYTES if cache_bytes is None else cache_bytes, kept)
+    store = StreamedStore(
+        Stream(
+            str(Layout.of(git).root),
+            RemoteOfClone(str(git.git_dir), name),
+            CACHE_BYTES if cache_bytes is None else cache_bytes,
+            keep,
+            disk_bytes or 0,
+            time.time(),
+        )
+    )
+    store.check()
+    return store

@@ -68,7 +68,8 @@ def aligned(
         key = columns[0].keys[int(np.argmin(local))]
         raise DataNotLocalError(
             f"data of {count} samples is not on this machine, such as of sample {key!r}: fetch it"
-            f" first (git hangar fetch-data)"
+            f" first (git hangar fetch-data), or read it from a remote as it is needed"
+            f" (repo.checkout(stream='origin'))"
         )
     log.warning("%d of %d samples are left out: not on this machine", count, len(local))
     return [column.take(np.flatnonzero(local)) for column in columns]

@@ -18,6 +18,9 @@ COLLATIONS = ("stack", "pad", "ragged")
 KEPT_BYTES = 64 << 20
 """Of arraysets that are no larger together, samples stay in memory once read: decoding small ones
 again in each epoch takes longer than all else."""
+PREFETCH, PREFETCH_STREAMED = 2, 4
+"""Batches that are read ahead; of a stream all at once, so that the time which a remote takes to
+answer is waited for but once."""
 Batch = dict[str, Any]
 Transform = Callable[[Batch], Any]
 
@@ -86,6 +89,19 @@ class BatchReader:
         return self.columns[0].keys
 
     @property
+    def streams(self) -> bool:
+        """Whether some of the data comes from a remote when it is read."""
+        return any(column.aset._store.streams for column in self.columns)
+
+    def depth(self, prefetch: int | None) -> int:
+        """How many batches to read ahead: `prefetch`, or a default."""
+        if prefetch is None:
+            return PREFETCH_STREAMED if self.streams else PREFETCH
+        if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
+            raise InvalidInputError(f"prefetch is a number of batches, not {prefetch!r}")
+        return prefetch
+
+    @property
     def identity(self) -> str:
         """Tells data apart: the oids of the records, which the commit names, and the rows taken."""
         hasher = blake3()
@@ -148,23 +164,47 @@ def pad(samples: Sequence[NDArray[Any]], value: Any = 0) -> tuple[NDArray[Any], 
     return padded, shapes
 
 
-def read_ahead(read: Callable[[Any], Any], jobs: Sequence[Any], depth: int) -> Iterator[Any]:
-    """What `read` gives for each job, in order; `depth` of them are read while others are used."""
+def read_ahead(
+    read: Callable[[Any], Any],
+    jobs: Sequence[Any],
+    depth: int,
+    threads: int = 1,
+    finish: Callable[[Any], Any] | None = None,
+) -> Iterator[Any]:
+    """What `read` and then `finish` give for each job, in order; `depth` are made ahead of use.
+
+    With several `threads`, as many are read at once, in any order; `finish` is called by one
+    thread, in the order of the jobs.
+    """
+    finish = finish or _as_it_is
     if depth <= 0:
-        yield from map(read, jobs)
+        yield from (finish(read(job)) for job in jobs)
         return
     from collections import deque
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    pool = ThreadPoolExecutor(1, "hangar-loader")
+    readers = ThreadPoolExecutor(threads, "hangar-loader")
+    finisher = ThreadPoolExecutor(1, "hangar-loader") if threads > 1 else readers
     coming: deque[Future[Any]] = deque()
+
+    def submit(job: Any) -> Future[Any]:
+        if finisher is readers:
+            return readers.submit(lambda: finish(read(job)))
+        raw = readers.submit(read, job)
+        return finisher.submit(lambda: finish(raw.result()))
+
     try:
         for job in jobs:
-            coming.append(pool.submit(read, job))
+            coming.append(submit(job))
             if len(coming) > depth:
                 yield coming.popleft().result()
         while coming:
             yield coming.popleft().result()
     finally:
         # A loop that stops early, or failed, must not wait for what it no longer wants.
-        pool.shutdown(wait=True, cancel_futures=True)
+        readers.shutdown(wait=True, cancel_futures=True)
+        finisher.shutdown(wait=True, cancel_futures=True)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..api.arrayset import ArraysetBase
-from ..errors import InvalidInputError
 from .batches import BatchReader, Transform, read_ahead
 from .order import Order, Rows
 
@@ -31,16 +30,14 @@ class BatchDataset:
         *,
         transform: Transform | None = None,
         bucket_by: str | None = None,
-        prefetch: int = 2,
+        prefetch: int | None = None,
     ) -> None:
-        if not isinstance(prefetch, int) or prefetch < 0:
-            raise InvalidInputError(f"prefetch is a number of batches, not {prefetch!r}")
         self.reader = reader
         self.order = order
         self.epoch = 0
         self._transform = transform
         self._lengths = None if bucket_by is None else reader.lengths(bucket_by)
-        self._prefetch = prefetch
+        self._prefetch = reader.depth(prefetch)
         self._step = 0
 
     def __len__(self) -> int:
@@ -55,20 +52,23 @@ class BatchDataset:
     def __iter__(self) -> Iterator[Any]:
         """The batches of the epoch, from where `load_state_dict` set it."""
         epoch, jobs = self.epoch, self.remaining()
-        for batch in read_ahead(self.read, jobs, self._prefetch):
+        for batch in self._batches(jobs, self._prefetch):
             self._step += 1
             yield batch
         self.set_epoch(epoch + 1)
+
+    def _batches(self, jobs: list[Rows], depth: int) -> Iterator[Any]:
+        threads = max(1, depth) if self.reader.streams else 1
+        return read_ahead(self._read, jobs, depth, threads, self._transform)
 
     def remaining(self, worker: int = 0, workers: int = 1) -> list[Rows]:
         """The rows of the batches of this rank that are still to come in the epoch."""
         batches = self.order.mine(self.order.batches(self.epoch, self._lengths))
         return batches[self._step :][worker::workers]
 
-    def read(self, rows: Rows) -> Any:
-        """One batch, transformed."""
-        batch = self.reader.read(rows.tolist())
-        return batch if self._transform is None else self._transform(batch)
+    def _read(self, rows: Rows) -> Any:
+        """One batch, not transformed."""
+        return self.reader.read(rows.tolist())
 
     def set_epoch(self, epoch: int) -> None:
         """Begin the epoch of this number."""
@@ -99,7 +99,7 @@ def batch_dataset(
     batch_size: int,
     transform: Transform | None = None,
     bucket_by: str | None = None,
-    prefetch: int = 2,
+    prefetch: int | None = None,
     **order: Any,
 ) -> Any:
     """A dataset of `kind`, a subclass of `BatchDataset`, over `reader`."""
@@ -125,7 +125,7 @@ def make_numpy_dataset(
     collate: str = "stack",
     bucket_by: str | None = None,
     transform: Transform | None = None,
-    prefetch: int = 2,
+    prefetch: int | None = None,
 ) -> BatchDataset:
     """Batches of samples as dicts of NumPy arrays, a field for each arrayset.
 
@@ -143,7 +143,8 @@ def make_numpy_dataset(
     transform
         Called with each batch; what it returns is given in its place.
     prefetch
-        Batches that are read ahead.
+        Batches that are read ahead, by a thread; by default 2. Of a streaming checkout 4, which
+        are asked for at once.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from ..api.arrayset import ArraysetBase
 from ..errors import InvalidInputError, StateError
 from ..views.columns import Column
 from .batches import BatchReader, read_ahead
-from .order import Order
+from .order import Order, Rows
 
 _READ_BYTES = 1 << 20
 _READ_SAMPLES = 256
@@ -62,9 +62,14 @@ def make_tf_dataset(
     order = Order(reader.identity, len(reader), step, shuffle=shuffle, seed=seed)
     epochs = iter(range(1 << 62))
 
+    depth = reader.depth(None)
+    threads = depth if reader.streams else 1
+
+    def read(rows: Rows) -> list[Sequence[Any]]:
+        return reader.read_samples(rows.tolist())
+
     def samples() -> Iterator[tuple[Any, ...]]:
-        batches = order.batches(next(epochs))
-        for columns in read_ahead(lambda rows: reader.read_samples(rows.tolist()), batches, 2):
+        for columns in read_ahead(read, order.batches(next(epochs)), depth, threads):
             yield from zip(*columns, strict=True)
 
     return tf.data.Dataset.from_generator(samples, output_types=types, output_shapes=shapes)

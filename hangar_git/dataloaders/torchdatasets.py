@@ -10,7 +10,7 @@ from .batches import BatchReader, Transform
 from .numpyloader import batch_dataset
 
 if TYPE_CHECKING:
-    from .torchloader import TorchDataset, TorchLoader
+    from .torchloader import TorchDataset, TorchLoader, TorchStream
 
 
 def make_torch_dataset(
@@ -48,7 +48,7 @@ def make_torch_dataset(
     return TorchDataset(BatchReader.of(arraysets, keys, index_range, field_names))
 
 
-def make_torch_loader(
+def make_torch_iterable_dataset(
     arraysets: ArraysetBase | Sequence[ArraysetBase],
     keys: Sequence[Any] | None = None,
     index_range: slice | None = None,
@@ -66,23 +66,54 @@ def make_torch_loader(
     collate: str = "stack",
     bucket_by: str | None = None,
     transform: Transform | None = None,
-    prefetch: int = 2,
-    num_workers: int = 0,
-    start_method: str | None = None,
-    pin_memory: bool = False,
-) -> TorchLoader:
-    """Batches as dicts of tensors, in an order that the commit, the seed and the epoch determine.
+    prefetch: int | None = None,
+) -> TorchStream:
+    """Batches as a `torch.utils.data.IterableDataset`, for ``DataLoader(data, batch_size=None)``.
+
+    Of a streaming checkout, several batches are asked for at once, in each worker.
 
     Parameters
     ----------
     arraysets, keys, index_range, field_names
         As for `make_torch_dataset`.
-    batch_size, shuffle, seed, block_size, pool_blocks, drop_last, even, collate, bucket_by
-        As for `make_numpy_dataset`.
-    transform
-        The same; the batches that it is given are of tensors.
+    batch_size, shuffle, seed, block_size, pool_blocks, drop_last, even, collate, bucket_by,
+    transform, prefetch
+        As for `make_numpy_dataset`; the batches that `transform` is given are of tensors.
     rank, world_size
         By default those of `torch.distributed`, if that is at work.
+    """
+    from .torchloader import TorchStream, ranks
+
+    if rank is None or world_size is None:
+        rank, world_size = ranks()
+    reader = BatchReader.of(arraysets, keys, index_range, field_names, collate)
+    dataset: TorchStream = batch_dataset(
+        TorchStream, reader,
+        batch_size=batch_size, transform=transform, bucket_by=bucket_by, prefetch=prefetch,
+        shuffle=shuffle, seed=seed, block_size=block_size, pool_blocks=pool_blocks,
+        drop_last=drop_last, rank=rank, world_size=world_size, even=even,
+    )  # fmt: skip
+    return dataset
+
+
+def make_torch_loader(
+    arraysets: ArraysetBase | Sequence[ArraysetBase],
+    keys: Sequence[Any] | None = None,
+    index_range: slice | None = None,
+    field_names: Sequence[str] | None = None,
+    *,
+    prefetch: int | None = None,
+    num_workers: int = 0,
+    start_method: str | None = None,
+    pin_memory: bool = False,
+    **options: Any,
+) -> TorchLoader:
+    """Batches as dicts of tensors, in an order that the commit, the seed and the epoch determine.
+
+    Parameters
+    ----------
+    arraysets, keys, index_range, field_names, options
+        As for `make_torch_iterable_dataset`.
     prefetch
         Batches that each worker reads ahead, or without workers a thread.
     num_workers, start_method
@@ -90,18 +121,13 @@ def make_torch_loader(
     pin_memory
         Put batches into page-locked memory, for copying to a GPU.
     """
-    from .torchloader import TorchLoader, TorchStream, ranks
+    from .torchloader import TorchLoader
 
-    if rank is None or world_size is None:
-        rank, world_size = ranks()
-    reader = BatchReader.of(arraysets, keys, index_range, field_names, collate)
-    dataset = batch_dataset(
-        TorchStream, reader,
-        batch_size=batch_size, transform=transform, bucket_by=bucket_by, prefetch=prefetch,
-        shuffle=shuffle, seed=seed, block_size=block_size, pool_blocks=pool_blocks,
-        drop_last=drop_last, rank=rank, world_size=world_size, even=even,
-    )  # fmt: skip
-    options: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory}
+    dataset = make_torch_iterable_dataset(
+        arraysets, keys, index_range, field_names, prefetch=prefetch, **options
+    )
+    loading: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory}
     if num_workers:
-        options |= {"prefetch_factor": max(1, prefetch), "multiprocessing_context": start_method}
-    return TorchLoader(dataset, **options)
+        depth = max(1, dataset.reader.depth(prefetch))
+        loading |= {"prefetch_factor": depth, "multiprocessing_context": start_method}
+    return TorchLoader(dataset, **loading)

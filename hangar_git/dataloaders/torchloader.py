@@ -97,31 +97,49 @@ class SampleBatch(Sequence[dict[str, Any]]):
 class TorchStream(BatchDataset, IterableDataset):
     """A dataset of whole batches, in the order of an epoch; for ``DataLoader(s, batch_size=None)``.
 
-    Workers get batches in turn, so that a `DataLoader` gives those of an epoch in its order.
+    Workers get batches in turn, so that a `DataLoader` gives those of an epoch in its order. They
+    follow `set_epoch` and `load_state_dict`, persistent ones too, but only a loop in this process
+    counts the batches it had and begins the next epoch by itself.
     """
 
     def __init__(self, reader: BatchReader, order: Order, **options: Any) -> None:
         _check_dtypes(reader.columns)
+        # In memory that workers see: where their next iteration begins.
+        self._begin = torch.zeros(2, dtype=torch.int64).share_memory_()
         super().__init__(reader, order, **options)
 
     def __iter__(self) -> Iterator[Any]:
         """The batches of the epoch; in a worker, its share of them."""
         info = get_worker_info()
         if info is None:
-            yield from super().__iter__()
-            return
-        # A worker's copy does not see what the loop has done: the loader that started it does.
-        for rows in self.remaining(info.id, info.num_workers):
-            yield self.read(rows)
+            return super().__iter__()
+        self.epoch, self._step = self._begin.tolist()  # now, and not when the first is asked for
+        jobs = self.remaining(info.id, info.num_workers)
+        return self._batches(jobs, self._prefetch if self.reader.streams else 0)
 
-    def read(self, rows: Rows) -> Any:
-        """One batch, as tensors, transformed."""
-        batch = {name: _tensors(field) for name, field in self.reader.read(rows.tolist()).items()}
-        return batch if self._transform is None else self._transform(batch)
+    def set_epoch(self, epoch: int) -> None:
+        """Begin the epoch of this number."""
+        super().set_epoch(epoch)
+        self.begin_here()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As `BatchDataset.load_state_dict`."""
+        super().load_state_dict(state)
+        self.begin_here()
+
+    def begin_here(self) -> None:
+        """Let the next iteration of workers go on where this process is."""
+        self._begin[0], self._begin[1] = self.epoch, self._step
+
+    def _read(self, rows: Rows) -> Any:
+        """One batch as tensors, not transformed."""
+        return {name: _tensors(field) for name, field in self.reader.read(rows.tolist()).items()}
 
 
 class TorchLoader:
     """Gives the batches of one epoch after another, and knows where it is.
+
+    Its workers live as long as it does.
 
     Attributes
     ----------
@@ -132,6 +150,8 @@ class TorchLoader:
     def __init__(self, dataset: TorchStream, **options: Any) -> None:
         self.dataset = dataset
         self._options = options
+        self._with_workers = bool(options["num_workers"])
+        self._loader: DataLoader[Any] | None = None
 
     def __len__(self) -> int:
         """Number of batches of this rank in an epoch."""
@@ -146,18 +166,22 @@ class TorchLoader:
             A worker died; the batches given before it are whole.
         """
         dataset, epoch = self.dataset, self.dataset.epoch
-        if not self._options["num_workers"] and not self._options["pin_memory"]:
+        if not self._with_workers and not self._options["pin_memory"]:
             yield from dataset
             return
-        loader: DataLoader[Any] = DataLoader(dataset, batch_size=None, **self._options)
-        with_workers = bool(self._options["num_workers"])
-        batches: Any = iter(loader)
+        if self._loader is None:
+            self._loader = DataLoader(
+                dataset, batch_size=None, persistent_workers=self._with_workers, **self._options
+            )
+        dataset.begin_here()
+        batches: Any = iter(self._loader)
         try:
             for batch in batches:
-                dataset._step += with_workers  # without workers, the dataset counts
+                dataset._step += self._with_workers  # without workers, the dataset counts
                 yield batch
-        except (RuntimeError, EOFError, OSError) as error:
-            if not with_workers or not _tells_of_death(error):
+        except Exception as error:
+            self._loader = None
+            if not self._with_workers or not _tells_of_death(error):
                 raise
             # torch would raise once more in its signal handler, in whatever runs then.
             with contextlib.suppress(RuntimeError):
@@ -180,10 +204,12 @@ class TorchLoader:
 
 def _tells_of_death(error: Exception) -> bool:
     """Whether this is how torch says that a worker is gone, and no error that a worker met."""
+    if isinstance(error, HangarError):
+        return False
     if isinstance(error, RuntimeError):
         return str(error).startswith("DataLoader worker")
     # Its batches lay in memory that went with it. What a worker met comes as "Caught ... in".
-    return not isinstance(error, HangarError) and "Caught" not in str(error)
+    return isinstance(error, EOFError | OSError) and "Caught" not in str(error)
 
 
 def ranks() -> tuple[int, int]:

@@ -34,6 +34,8 @@ _JOINED_BYTES = 64 << 10
 """Samples that are not encoded travel together up to this size."""
 _KEPT_TABLES = 64
 """Tables of containers that are kept: 90 bytes a sample, 16 GiB of arrays at most."""
+_REGION_BITS = 22
+"""Parts of a container that are given to different streams: 4 MiB."""
 _WORTH_WHOLE = 0.5
 """A chunk travels as it is if at least this part of its samples is wanted."""
 
@@ -69,6 +71,11 @@ class LocalSamples:
                 self._opened = Store(self._root, writable=False)
             return self._opened
 
+    @property
+    def store(self) -> Store:
+        """What they are read from."""
+        return self._store
+
     def missing(self, digests: Collection[Digest]) -> list[Digest]:
         """Those of `digests` that are not here, in order."""
         return self._store.missing(digests)
@@ -94,6 +101,17 @@ class LocalSamples:
         for exporter, wanted in self._by_container(digests):
             for chunk in exporter.chunks(wanted):
                 yield Parcel(chunk.digests, chunk.to_bytes())
+
+    def places(self, digests: Sequence[Digest]) -> list[int]:
+        """A number for each of `digests`, which those that lie in one part of a file share."""
+        index = self._store.index
+        assert index is not None
+        found = index.find(sorted(set(digests)))
+        regions = {}
+        for digest, locator in found.items():
+            _, number, _, place, _ = LOCATOR.unpack(locator)
+            regions[digest] = number + ((place >> 16) >> _REGION_BITS)  # of where its chunk begins
+        return [regions.get(digest, 0) for digest in digests]
 
     def _by_container(
         self, digests: Collection[Digest], *, allow_missing: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -121,6 +121,11 @@ class SharedBucket:
         """Those of `digests` that are not there."""
         with self._one() as store:
             return store.missing(digests)
+
+    def places(self, digests: Sequence[bytes]) -> list[int]:
+        """A number for each of `digests`, which those that lie in one part of a pack share."""
+        with self._one() as store:
+            return store.places(digests)
 
     def export(self, digests: Collection[bytes]) -> Iterator[Parcel]:
         """Parcels that together hold all of `digests`."""

@@ -13,7 +13,7 @@ from ..digest import Digest
 from ..errors import DataNotLocalError, IntegrityError
 from ..threads import shared_pool
 from .container import element_count
-from .index import LOCATOR
+from .index import LOCATOR_DTYPE
 from .reading import DIRECT_BYTES, MISMATCH, OpenContainer, SampleReader, damaged_sample
 
 _RUN_BYTES = 1 << 20
@@ -96,17 +96,20 @@ class BulkReader:
         reader, known = self.reader, self.reader.locators
         unknown = {digest for digest in digests if digest not in known}
         if unknown:
-            for digest, locator in reader.index.find(sorted(unknown)).items():
-                reader.remember(digest, locator)
-        unpack = LOCATOR.unpack
-        places = []
-        for number, digest in enumerate(digests):
-            _, container, length, place, checksum = unpack(
-                known.get(digest) or reader.locate(digest)
-            )
-            places.append((container, place >> 16, length, place & 0xFFFF, checksum, number))
-        places.sort()
-        return places
+            reader.remember_many(reader.index.find(sorted(unknown)))
+        rows = np.frombuffer(
+            b"".join([known.get(digest) or reader.locate(digest) for digest in digests]),
+            LOCATOR_DTYPE,
+        )
+        place = rows["place"]
+        order = np.lexsort((place, rows["container"]))
+        columns = (
+            rows["container"], place >> np.uint64(16), rows["length"], place & np.uint64(0xFFFF),
+            rows["xxh3"],
+        )  # fmt: skip
+        return list(
+            zip(*(column[order].tolist() for column in columns), order.tolist(), strict=True)
+        )
 
     def _container(self, number: int, digest: Digest) -> OpenContainer:
         return self.reader.containers.get(number) or self.reader.open(number, digest)
@@ -128,25 +131,29 @@ class BulkReader:
 
     def _gather_small(self, places: Sequence[_Place], batch: _Separate | _Stacked) -> None:
         reader, digests, sizes, take = self.reader, batch.digests, batch.sizes, batch.take_small
-        chunks = reader.chunks
+        chunks, checksum_of = reader.chunks, xxh3_64_intdigest
         ahead: dict[tuple[int, int], bytes] = {}
+        chunk, at_hand = b"", (-1, -1)
         for at, (number, offset, _, place, checksum, sample) in enumerate(places):
             size = sizes[sample]
             if not size:
                 take(sample, b"")
                 continue
-            chunk = chunks.get((number, offset))
-            if chunk is None:
-                container = self._container(number, digests[sample])
-                if (number, offset) not in ahead:
-                    ahead = self._read_run(container, places, at, digests[sample])
-                chunk = ahead[number, offset]
-                if container.decode is not None:
-                    chunk = reader.decoded_chunk(
-                        container, number, offset, chunk, size, digests[sample]
-                    )
+            if (number, offset) != at_hand:  # neighbours often share a chunk
+                at_hand = number, offset
+                found = chunks.get(at_hand)
+                if found is None:
+                    container = self._container(number, digests[sample])
+                    if at_hand not in ahead:
+                        ahead = self._read_run(container, places, at, digests[sample])
+                    found = ahead[at_hand]
+                    if container.decode is not None:
+                        found = reader.decoded_chunk(
+                            container, number, offset, found, size, digests[sample]
+                        )
+                chunk = found
             data = chunk[place : place + size]
-            if xxh3_64_intdigest(data) != checksum or len(data) != size:
+            if checksum_of(data) != checksum or len(data) != size:
                 path = self._container(number, digests[sample]).path
                 raise damaged_sample(path, offset, digests[sample], MISMATCH)
             take(sample, data)

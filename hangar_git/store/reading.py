@@ -204,11 +204,17 @@ class SampleReader:
 
     def remember(self, digest: Digest, locator: bytes) -> None:
         """Keep a locator that was looked up."""
-        if len(locator) != LOCATOR.size or locator[0] != LOCATOR_VERSION:
-            raise IntegrityError(f"index: malformed locator of digest {digest.hex()}")
-        if len(self.locators) >= _KEPT_LOCATORS:
+        self.remember_many({digest: locator})
+
+    def remember_many(self, found: dict[Digest, bytes]) -> None:
+        """Keep locators that were looked up."""
+        size = LOCATOR.size
+        for digest, locator in found.items():
+            if len(locator) != size or locator[0] != LOCATOR_VERSION:
+                raise IntegrityError(f"index: malformed locator of digest {digest.hex()}")
+        if len(self.locators) + len(found) > _KEPT_LOCATORS:
             self.locators.clear()
-        self.locators[digest] = locator
+        self.locators.update(found)
 
     def decoded_chunk(
         self,

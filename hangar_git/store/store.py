@@ -62,7 +62,11 @@ class Store:
     ----------
     containers
         The directory of the containers.
+    streams
+        Whether what is missing comes from a remote when it is read.
     """
+
+    streams = False
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         self.containers = path / "containers"

@@ -6,7 +6,7 @@ read, push and compact at any time without asking the others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,9 @@ from .packindex import DigestArray, digest_array
 from .packs import damaged
 from .samples import Parcel, SampleStore
 from .uploading import PACK_SIZE_BYTES, upload
+
+_REGION_BITS = 22
+"""Parts of a pack that are given to different streams: 4 MiB."""
 
 
 class BucketStore(SampleStore):
@@ -97,6 +100,17 @@ class BucketStore(SampleStore):
             remaining = remaining[left]
             if gone:
                 self._look_again(gone)
+
+    def places(self, digests: Sequence[bytes]) -> list[int]:
+        """A number for each of `digests`, which those that lie in one part of a pack share."""
+        wanted = np.sort(digest_array(unique_digests(digests)))
+        found: dict[bytes, int] = {}
+        for hits in self._find(wanted):
+            pack = int.from_bytes(hits.index.pack_id[:4], "little")
+            regions = pack + (hits.index.offsets[hits.frames].astype(np.int64) >> _REGION_BITS)
+            names = split_digests(wanted[hits.positions])
+            found.update(zip(names, regions.tolist(), strict=True))
+        return [found[digest] for digest in digests]
 
     def receive(self, parcels: Iterable[Parcel]) -> int:
         """Store parcels in new packs; they are durable when it returns. Gives the samples' number.

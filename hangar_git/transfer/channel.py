@@ -35,6 +35,8 @@ _SERVICE = "/hangar.v1.Hangar/"
 _MAX_MESSAGE_BYTES = 16 << 20
 _KEEPALIVE_MS = 20_000
 _WINDOW_BYTES = 4 << 20
+_STREAMS = 4
+_MAX_STREAMS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class ClientOptions:
         Deadline of calls that only ask, connecting included.
     idle_s
         A server that neither sends nor takes anything for so long is given up.
+    streams
+        How many carry one upload or download; 0: one on this machine, where the processors are what
+        limits it, and four elsewhere, where the line is.
     """
 
     ca_file: Path | None = None
@@ -58,13 +63,21 @@ class ClientOptions:
     key_file: Path | None = None
     connect_s: float = 20.0
     idle_s: float = 120.0
+    streams: int = 0
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] = os.environ) -> ClientOptions:
-        """As ``HANGAR_SSL_CAINFO``, ``HANGAR_SSL_CERT`` and ``HANGAR_SSL_KEY`` say."""
+        """As ``HANGAR_SSL_CAINFO``, ``_CERT`` and ``_KEY``, and ``HANGAR_STREAMS`` say."""
         names = ("HANGAR_SSL_CAINFO", "HANGAR_SSL_CERT", "HANGAR_SSL_KEY")
         files = [Path(environment[name]) if environment.get(name) else None for name in names]
-        return cls(files[0], files[1], files[2])
+        streams = environment.get("HANGAR_STREAMS") or "0"
+        if not streams.isdecimal() or int(streams) > _MAX_STREAMS:
+            raise InvalidInputError(f"HANGAR_STREAMS={streams} is no number up to {_MAX_STREAMS}")
+        return cls(files[0], files[1], files[2], streams=int(streams))
+
+    def streams_to(self, address: ServerAddress) -> int:
+        """How many streams carry one transfer with the server at `address`."""
+        return self.streams or (1 if is_loopback(address.host) else _STREAMS)
 
 
 class Connection:

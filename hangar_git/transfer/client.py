@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -22,6 +23,7 @@ from .proto import hangar_pb2 as pb
 from .samples import Parcel
 from .sealing import OpenedPack, open_pack, opener
 from .serveraddress import ServerAddress
+from .sharing import merged, spread
 
 PROTOCOL = 1
 
@@ -80,6 +82,7 @@ class GrpcStore:
     ) -> None:
         self.address = ServerAddress.parse(address) if isinstance(address, str) else address
         self._connection = Connection(self.address, credentials, options)
+        self._streams = self._connection.options.streams_to(self.address)
         self._hello: Hello | None = None
         self._broken: list[str] = []
         self._lock = Lock()
@@ -190,13 +193,34 @@ class GrpcStore:
         RemoteConnectionError
             The connection broke off; ask for the rest again.
         """
-        limits = self._known().limits
         wanted = list(digests)
+        left = set(wanted)
+        streams = min(self._streams, len(wanted))
+        if budget_bytes is not None or streams < 2 or "shares" not in self._known().capabilities:
+            parcels = self._download(wanted, budget_bytes)
+        else:
+            shares = [partial(self._download, wanted, None, n, streams) for n in range(streams)]
+            parcels = merged(shares)
+        with closing(parcels):
+            for parcel in parcels:
+                left.difference_update(parcel.digests)
+                yield parcel
+        if left and budget_bytes is None:
+            raise self._ended_early(f"{len(left)} samples did not come")
+
+    def _download(
+        self, wanted: list[bytes], budget_bytes: int | None, share: int = 0, shares: int = 0
+    ) -> Generator[Parcel]:
+        limits = self._known().limits
         requests = (
-            pb.DownloadRequest(digests=some, budget_bytes=None if number else budget_bytes)
+            pb.DownloadRequest(digests=some)
+            if number
+            else pb.DownloadRequest(
+                digests=some, budget_bytes=budget_bytes, share=share, shares=shares
+            )
             for number, some in enumerate(join_digests(wanted, limits.request_digests))
         )
-        left = set(wanted)
+        left = set(wanted) if budget_bytes is not None else set()
         with closing(self._connection.stream("Download", requests, open_pack)) as replies:
             within = _WithinBudget(replies)
             for parcel in unpack(within, limits):
@@ -218,6 +242,11 @@ class GrpcStore:
         IntegrityError
             A parcel does not hold what it says.
         """
+        if self._streams < 2:
+            return self._upload(parcels)
+        return sum(spread(parcels, self._upload, self._streams))
+
+    def _upload(self, parcels: Iterable[Parcel]) -> int:
         limits = self._known().limits
         upload = secrets.token_hex(16)
         taken = _Counted(parcels)

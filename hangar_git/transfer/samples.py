@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Parcel(NamedTuple):
@@ -19,6 +19,24 @@ class Parcel(NamedTuple):
 
     digests: tuple[bytes, ...]
     data: bytes
+
+
+@runtime_checkable
+class Placing(Protocol):
+    """What a store may be able to do beyond: tell which of its samples travel together."""
+
+    def places(self, digests: Sequence[bytes]) -> list[int]:
+        """A number for each of `digests`; those that share bytes that are read have the same."""
+        ...
+
+
+def share_of(store: SampleStore, digests: Sequence[bytes], share: int, shares: int) -> list[bytes]:
+    """Part `share` of `shares` of `digests`: what travels together is in one of them."""
+    if isinstance(store, Placing):
+        places: Iterable[int] = store.places(digests)
+    else:
+        places = (number * shares // len(digests) for number in range(len(digests)))
+    return [d for d, place in zip(digests, places, strict=True) if place % shares == share]
 
 
 class SampleStore(Protocol):

@@ -25,14 +25,15 @@ from .jsonlog import log
 from .metrics import Metrics
 from .packing import MemoryBudget, pack, split_digests, unpack
 from .proto import hangar_pb2 as pb
-from .samples import Parcel
+from .samples import Parcel, share_of
 from .sealing import Bulk, open_pack, opener
 from .tunnel import GitProgram, serve_git
 from .wireerrors import abort
 
 SERVICE = "hangar.v1.Hangar"
 PROTOCOL = 1
-CAPABILITIES = ("missing", "upload", "download", "git", "settle", "budget")
+CAPABILITIES = ("missing", "upload", "download", "git", "settle", "budget", "shares")
+_MOST_SHARES = 64
 _SETTLE_S = 60.0
 
 _Behaviour = Callable[[Call, Iterator[bytes]], Iterator[Message | Bulk]]
@@ -188,11 +189,18 @@ class HangarService:
         if hosted is None:
             raise not_found(call.repository)
         outgoing = _Outgoing()
+        share, shares = 0, 0
         for number, request in enumerate(call.read(opener(pb.DownloadRequest), requests)):
-            if number == 0 and request.HasField("budget_bytes"):
-                outgoing.left_bytes = request.budget_bytes
+            if number == 0:
+                share, shares = request.share, request.shares
+                if (share and share >= shares) or shares > _MOST_SHARES:
+                    raise RemoteProtocolError(f"part {share} of {shares} is none")
+                if request.HasField("budget_bytes"):
+                    outgoing.left_bytes = request.budget_bytes
             asked = dict.fromkeys(split_digests(request.digests, self._limits))
             wanted = [digest for digest in asked if digest not in outgoing.beside]
+            if shares > 1:
+                wanted = share_of(hosted.store, wanted, share, shares)
             yield from pack(outgoing.within(hosted.store.export(wanted), asked), self._limits)
             call.samples = outgoing.samples
             if outgoing.is_full:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,20 @@ from ..keys import SampleKey, sorted_keys
 from ..records.recordfile import file_paths, shape_of
 
 _CHECKED_AT_ONCE = 1 << 16
+_KEPT_AT_ONCE = 1 << 13
+_KEPT_BYTES = 4 << 20
+"""So much is read along with a batch at most, where samples stay in memory."""
 Keys: TypeAlias = NDArray[np.int64] | list[SampleKey]
 """The keys of rows; as an array where all are integers."""
 
 
-class _Kept(NamedTuple):
-    """Samples in memory, and which of them are there yet."""
+@dataclass
+class _Kept:
+    """Samples in memory, which of them are there yet, and the row before which all are."""
 
     samples: NDArray[Any]
     has: NDArray[np.bool_]
+    complete: int = 0
 
 
 class Column:
@@ -101,8 +107,10 @@ class Column:
         return [values[i] for i in rows]
 
     def local(self) -> NDArray[np.bool_]:
-        """Which rows have their data on this machine."""
+        """Which rows can be read: their data is on this machine, or is streamed to it."""
         store, found = self.aset._store, np.ones(len(self), np.bool_)
+        if store.streams:
+            return found
         # In the order of digests, which is that of the index: three times as fast for a million.
         heads = [value[:8] for value in self.records(range(len(self)))]
         order = np.argsort(np.frombuffer(b"".join(heads), ">u8"))
@@ -133,13 +141,21 @@ class Column:
             return aset._samples(self.records(rows), threads)
         if self._kept is None:
             return store.get_stacked(self.records(rows), self.dtype, self.shape, threads)
-        at = np.asarray(rows, np.int64)
-        new = np.unique(at[~self._kept.has[at]])
+        kept, at = self._kept, np.asarray(rows, np.int64)
+        new = at[~kept.has[at]]
         if len(new):
+            new = np.unique(new if store.streams else np.append(new, self._next(kept)))
             digests = self.records(new.tolist())
-            self._kept.samples[new] = store.get_stacked(digests, self.dtype, self.shape, threads)
-            self._kept.has[new] = True  # last: another thread may be reading
-        return self._kept.samples[at]
+            kept.samples[new] = store.get_stacked(digests, self.dtype, self.shape, threads)
+            kept.has[new] = True  # last: another thread may be reading
+        return kept.samples[at]
+
+    def _next(self, kept: _Kept) -> NDArray[np.int64]:
+        """Rows to be read along with others: soon all are kept, each chunk decoded but once."""
+        size = max(1, kept.samples.nbytes // len(self))
+        start = kept.complete
+        kept.complete = min(len(self), start + max(1, min(_KEPT_AT_ONCE, _KEPT_BYTES // size)))
+        return start + np.flatnonzero(~kept.has[start : kept.complete])
 
     def keep(self, limit_bytes: int) -> int:
         """Keep samples in memory once read, if all together are no larger; how large they are."""

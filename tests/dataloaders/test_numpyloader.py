@@ -239,6 +239,19 @@ def test_small_arraysets_stay_in_memory_once_read(co, monkeypatch):
     assert sorted(labels_of(copy)) == list(range(COUNT))
 
 
+def test_small_arraysets_are_read_in_few_reads_and_each_sample_once(co, monkeypatch):
+    monkeypatch.setattr("hangar_git.views.columns._KEPT_AT_ONCE", 20)
+    store, reads = co["images"]._store, []
+    read = store.get_stacked
+    monkeypatch.setattr(
+        store, "get_stacked", lambda digests, *args: reads.append(digests) or read(digests, *args)
+    )
+    data = make_numpy_dataset([co["images"], co["labels"]], shuffle=True, batch_size=2)
+    assert sorted(labels_of(data)) == list(range(COUNT))
+    assert len(reads) <= 2 * 3  # 3 reads of 20 and a batch cover 50 samples
+    assert sum(map(len, reads)) == 2 * COUNT
+
+
 def test_large_arraysets_do_not_stay_in_memory(co, monkeypatch):
     monkeypatch.setattr("hangar_git.dataloaders.batches.KEPT_BYTES", 1000)
     data = make_numpy_dataset([co["images"], co["labels"]])

@@ -58,6 +58,7 @@ def test_workers_read_the_samples_of_both_collations(co, workers, start):
 
 
 def test_a_batch_is_one_read(co, monkeypatch):
+    monkeypatch.setattr("hangar_git.dataloaders.batches.KEPT_BYTES", 0)
     data = make_torch_dataset(co["images"])
     store, reads = co["images"]._store, []
     read = store.get_stacked

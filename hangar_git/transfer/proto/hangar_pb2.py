@@ -4,50 +4,53 @@
 # source: hangar.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "hangar.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'hangar.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x0changar.proto\x12\thangar.v1">\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06\x63lient\x18\x02 \x01(\t\x12\x0c\n\x04seal\x18\x0f \x01(\x06"\xa3\x01\n\nHelloReply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06server\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12!\n\x06limits\x18\x04 \x01(\x0b\x32\x11.hangar.v1.Limits\x12\x0e\n\x06rights\x18\x05 \x03(\t\x12\x0c\n\x04user\x18\x06 \x01(\t\x12\x0e\n\x06\x65xists\x18\x07 \x01(\x08\x12\x0c\n\x04seal\x18\x0f \x01(\x06"f\n\x06Limits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\r\x12\x17\n\x0frequest_digests\x18\x02 \x01(\r\x12\x14\n\x0cparcel_bytes\x18\x03 \x01(\x04\x12\x16\n\x0eparcel_digests\x18\x04 \x01(\r"?\n\x0eMissingRequest\x12\x0f\n\x07\x64igests\x18\x01 \x01(\x0c\x12\x0e\n\x06settle\x18\x02 \x03(\t\x12\x0c\n\x04seal\x18\x0f \x01(\x06"-\n\x0cMissingReply\x12\x0f\n\x07missing\x18\x01 \x01(\x0c\x12\x0c\n\x04seal\x18\x0f \x01(\x06"q\n\x04Pack\x12\x15\n\rdigest_counts\x18\x01 \x03(\r\x12\r\n\x05sizes\x18\x02 \x03(\x04\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x16\n\x0e\x62udget_reached\x18\x05 \x01(\x08\x12\x0c\n\x04seal\x18\x0f \x01(\x06"=\n\x0bUploadReply\x12\x0f\n\x07parcels\x18\x01 \x01(\x04\x12\x0f\n\x07samples\x18\x02 \x01(\x04\x12\x0c\n\x04seal\x18\x0f \x01(\x06"\\\n\x0f\x44ownloadRequest\x12\x0f\n\x07\x64igests\x18\x01 \x01(\x0c\x12\x19\n\x0c\x62udget_bytes\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x0c\n\x04seal\x18\x0f \x01(\x06\x42\x0f\n\r_budget_bytes"K\n\nGitRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0c\n\x04seal\x18\x0f \x01(\x06"l\n\x08GitReply\x12\x0e\n\x06opened\x18\x01 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06\x65rrors\x18\x03 \x01(\x0c\x12\x16\n\texit_code\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x0c\n\x04seal\x18\x0f \x01(\x06\x42\x0c\n\n_exit_code2\xaf\x02\n\x06Hangar\x12\x37\n\x05Hello\x12\x17.hangar.v1.HelloRequest\x1a\x15.hangar.v1.HelloReply\x12\x41\n\x07Missing\x12\x19.hangar.v1.MissingRequest\x1a\x17.hangar.v1.MissingReply(\x01\x30\x01\x12\x35\n\x06Upload\x12\x0f.hangar.v1.Pack\x1a\x16.hangar.v1.UploadReply(\x01\x30\x01\x12;\n\x08\x44ownload\x12\x1a.hangar.v1.DownloadRequest\x1a\x0f.hangar.v1.Pack(\x01\x30\x01\x12\x35\n\x03Git\x12\x15.hangar.v1.GitRequest\x1a\x13.hangar.v1.GitReply(\x01\x30\x01\x62\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0changar.proto\x12\thangar.v1\">\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06\x63lient\x18\x02 \x01(\t\x12\x0c\n\x04seal\x18\x0f \x01(\x06\"\xa3\x01\n\nHelloReply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06server\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12!\n\x06limits\x18\x04 \x01(\x0b\x32\x11.hangar.v1.Limits\x12\x0e\n\x06rights\x18\x05 \x03(\t\x12\x0c\n\x04user\x18\x06 \x01(\t\x12\x0e\n\x06\x65xists\x18\x07 \x01(\x08\x12\x0c\n\x04seal\x18\x0f \x01(\x06\"f\n\x06Limits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\r\x12\x17\n\x0frequest_digests\x18\x02 \x01(\r\x12\x14\n\x0cparcel_bytes\x18\x03 \x01(\x04\x12\x16\n\x0eparcel_digests\x18\x04 \x01(\r\"?\n\x0eMissingRequest\x12\x0f\n\x07\x64igests\x18\x01 \x01(\x0c\x12\x0e\n\x06settle\x18\x02 \x03(\t\x12\x0c\n\x04seal\x18\x0f \x01(\x06\"-\n\x0cMissingReply\x12\x0f\n\x07missing\x18\x01 \x01(\x0c\x12\x0c\n\x04seal\x18\x0f \x01(\x06\"q\n\x04Pack\x12\x15\n\rdigest_counts\x18\x01 \x03(\r\x12\r\n\x05sizes\x18\x02 \x03(\x04\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x16\n\x0e\x62udget_reached\x18\x05 \x01(\x08\x12\x0c\n\x04seal\x18\x0f \x01(\x06\"=\n\x0bUploadReply\x12\x0f\n\x07parcels\x18\x01 \x01(\x04\x12\x0f\n\x07samples\x18\x02 \x01(\x04\x12\x0c\n\x04seal\x18\x0f \x01(\x06\"{\n\x0f\x44ownloadRequest\x12\x0f\n\x07\x64igests\x18\x01 \x01(\x0c\x12\x19\n\x0c\x62udget_bytes\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05share\x18\x03 \x01(\r\x12\x0e\n\x06shares\x18\x04 \x01(\r\x12\x0c\n\x04seal\x18\x0f \x01(\x06\x42\x0f\n\r_budget_bytes\"K\n\nGitRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0c\n\x04seal\x18\x0f \x01(\x06\"l\n\x08GitReply\x12\x0e\n\x06opened\x18\x01 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06\x65rrors\x18\x03 \x01(\x0c\x12\x16\n\texit_code\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x0c\n\x04seal\x18\x0f \x01(\x06\x42\x0c\n\n_exit_code2\xaf\x02\n\x06Hangar\x12\x37\n\x05Hello\x12\x17.hangar.v1.HelloRequest\x1a\x15.hangar.v1.HelloReply\x12\x41\n\x07Missing\x12\x19.hangar.v1.MissingRequest\x1a\x17.hangar.v1.MissingReply(\x01\x30\x01\x12\x35\n\x06Upload\x12\x0f.hangar.v1.Pack\x1a\x16.hangar.v1.UploadReply(\x01\x30\x01\x12;\n\x08\x44ownload\x12\x1a.hangar.v1.DownloadRequest\x1a\x0f.hangar.v1.Pack(\x01\x30\x01\x12\x35\n\x03Git\x12\x15.hangar.v1.GitRequest\x1a\x13.hangar.v1.GitReply(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "hangar_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hangar_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_HELLOREQUEST"]._serialized_start = 27
-    _globals["_HELLOREQUEST"]._serialized_end = 89
-    _globals["_HELLOREPLY"]._serialized_start = 92
-    _globals["_HELLOREPLY"]._serialized_end = 255
-    _globals["_LIMITS"]._serialized_start = 257
-    _globals["_LIMITS"]._serialized_end = 359
-    _globals["_MISSINGREQUEST"]._serialized_start = 361
-    _globals["_MISSINGREQUEST"]._serialized_end = 424
-    _globals["_MISSINGREPLY"]._serialized_start = 426
-    _globals["_MISSINGREPLY"]._serialized_end = 471
-    _globals["_PACK"]._serialized_start = 473
-    _globals["_PACK"]._serialized_end = 586
-    _globals["_UPLOADREPLY"]._serialized_start = 588
-    _globals["_UPLOADREPLY"]._serialized_end = 649
-    _globals["_DOWNLOADREQUEST"]._serialized_start = 651
-    _globals["_DOWNLOADREQUEST"]._serialized_end = 743
-    _globals["_GITREQUEST"]._serialized_start = 745
-    _globals["_GITREQUEST"]._serialized_end = 820
-    _globals["_GITREPLY"]._serialized_start = 822
-    _globals["_GITREPLY"]._serialized_end = 930
-    _globals["_HANGAR"]._serialized_start = 933
-    _globals["_HANGAR"]._serialized_end = 1236
+  DESCRIPTOR._loaded_options = None
+  _globals['_HELLOREQUEST']._serialized_start=27
+  _globals['_HELLOREQUEST']._serialized_end=89
+  _globals['_HELLOREPLY']._serialized_start=92
+  _globals['_HELLOREPLY']._serialized_end=255
+  _globals['_LIMITS']._serialized_start=257
+  _globals['_LIMITS']._serialized_end=359
+  _globals['_MISSINGREQUEST']._serialized_start=361
+  _globals['_MISSINGREQUEST']._serialized_end=424
+  _globals['_MISSINGREPLY']._serialized_start=426
+  _globals['_MISSINGREPLY']._serialized_end=471
+  _globals['_PACK']._serialized_start=473
+  _globals['_PACK']._serialized_end=586
+  _globals['_UPLOADREPLY']._serialized_start=588
+  _globals['_UPLOADREPLY']._serialized_end=649
+  _globals['_DOWNLOADREQUEST']._serialized_start=651
+  _globals['_DOWNLOADREQUEST']._serialized_end=774
+  _globals['_GITREQUEST']._serialized_start=776
+  _globals['_GITREQUEST']._serialized_end=851
+  _globals['_GITREPLY']._serialized_start=853
+  _globals['_GITREPLY']._serialized_end=961
+  _globals['_HANGAR']._serialized_start=964
+  _globals['_HANGAR']._serialized_end=1267
 # @@protoc_insertion_point(module_scope)

@@ -50,9 +50,7 @@ class HelloRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "client", b"client", "protocol", b"protocol", "seal", b"seal"
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "protocol", b"protocol", "seal", b"seal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -85,7 +83,7 @@ class HelloReply(_message.Message):
     def limits(self) -> Global___Limits: ...
     @_builtins.property
     def rights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """ "read", "write", "force": the caller's, in this repository"""
+        """"read", "write", "force": the caller's, in this repository"""
 
     def __init__(
         self,
@@ -101,24 +99,7 @@ class HelloReply(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "capabilities",
-        b"capabilities",
-        "exists",
-        b"exists",
-        "limits",
-        b"limits",
-        "protocol",
-        b"protocol",
-        "rights",
-        b"rights",
-        "seal",
-        b"seal",
-        "server",
-        b"server",
-        "user",
-        b"user",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "exists", b"exists", "limits", b"limits", "protocol", b"protocol", "rights", b"rights", "seal", b"seal", "server", b"server", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -150,16 +131,7 @@ class Limits(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "message_bytes",
-        b"message_bytes",
-        "parcel_bytes",
-        b"parcel_bytes",
-        "parcel_digests",
-        b"parcel_digests",
-        "request_digests",
-        b"request_digests",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_bytes", b"message_bytes", "parcel_bytes", b"parcel_bytes", "parcel_digests", b"parcel_digests", "request_digests", b"request_digests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,9 +162,7 @@ class MissingRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "digests", b"digests", "seal", b"seal", "settle", b"settle"
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "seal", b"seal", "settle", b"settle"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -261,20 +231,7 @@ class Pack(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "budget_reached",
-        b"budget_reached",
-        "data",
-        b"data",
-        "digest_counts",
-        b"digest_counts",
-        "digests",
-        b"digests",
-        "seal",
-        b"seal",
-        "sizes",
-        b"sizes",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_reached", b"budget_reached", "data", b"data", "digest_counts", b"digest_counts", "digests", b"digests", "seal", b"seal", "sizes", b"sizes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,9 +258,7 @@ class UploadReply(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "parcels", b"parcels", "samples", b"samples", "seal", b"seal"
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parcels", b"parcels", "samples", b"samples", "seal", b"seal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -315,40 +270,34 @@ class DownloadRequest(_message.Message):
 
     DIGESTS_FIELD_NUMBER: _builtins.int
     BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
     SEAL_FIELD_NUMBER: _builtins.int
     digests: _builtins.bytes
     budget_bytes: _builtins.int
     """in the first message: stop before more data than this"""
+    share: _builtins.int
+    """In the first message: of what is asked for, give only part `share` (from 0) of `shares`. What lies
+    together is in one part; together the parts are all. With the capability `shares` only.
+    """
+    shares: _builtins.int
     seal: _builtins.int
     def __init__(
         self,
         *,
         digests: _builtins.bytes = ...,
         budget_bytes: _builtins.int | None = ...,
+        share: _builtins.int = ...,
+        shares: _builtins.int = ...,
         seal: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal[
-        "_budget_bytes", b"_budget_bytes", "budget_bytes", b"budget_bytes"
-    ]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_bytes", b"_budget_bytes", "budget_bytes", b"budget_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "_budget_bytes",
-        b"_budget_bytes",
-        "budget_bytes",
-        b"budget_bytes",
-        "digests",
-        b"digests",
-        "seal",
-        b"seal",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_bytes", b"_budget_bytes", "budget_bytes", b"budget_bytes", "digests", b"digests", "seal", b"seal", "share", b"share", "shares", b"shares"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget_bytes: _TypeAlias = _typing.Literal["budget_bytes"]  # noqa: Y015
-    _WhichOneofArgType__budget_bytes: _TypeAlias = _typing.Literal[
-        "_budget_bytes", b"_budget_bytes"
-    ]  # noqa: Y015
-    def WhichOneof(
-        self, oneof_group: _WhichOneofArgType__budget_bytes
-    ) -> _WhichOneofReturnType__budget_bytes | None: ...
+    _WhichOneofArgType__budget_bytes: _TypeAlias = _typing.Literal["_budget_bytes", b"_budget_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__budget_bytes) -> _WhichOneofReturnType__budget_bytes | None: ...
 
 Global___DownloadRequest: _TypeAlias = DownloadRequest  # noqa: Y015
 
@@ -377,9 +326,7 @@ class GitRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "data", b"data", "protocol", b"protocol", "seal", b"seal", "service", b"service"
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "protocol", b"protocol", "seal", b"seal", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -411,29 +358,12 @@ class GitReply(_message.Message):
         exit_code: _builtins.int | None = ...,
         seal: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal[
-        "_exit_code", b"_exit_code", "exit_code", b"exit_code"
-    ]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "_exit_code",
-        b"_exit_code",
-        "data",
-        b"data",
-        "errors",
-        b"errors",
-        "exit_code",
-        b"exit_code",
-        "opened",
-        b"opened",
-        "seal",
-        b"seal",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "data", b"data", "errors", b"errors", "exit_code", b"exit_code", "opened", b"opened", "seal", b"seal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
-    def WhichOneof(
-        self, oneof_group: _WhichOneofArgType__exit_code
-    ) -> _WhichOneofReturnType__exit_code | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
 
 Global___GitReply: _TypeAlias = GitReply  # noqa: Y015

@@ -1,0 +1,84 @@
+"""Connections to a remote that samples are streamed from: one for each thread that reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeAlias
+
+from ..records.gitrepo import GitRepository
+from ..transfer.samples import Parcel, SampleStore
+from .opening import open_data
+from .remoteconfig import find_remote
+
+Opener: TypeAlias = Callable[[], SampleStore]
+"""Opens a remote, in any process: it can be pickled, hashed and compared."""
+
+
+@dataclass(frozen=True)
+class RemoteOfClone:
+    """Opens the data of a remote of a clone on this machine.
+
+    Parameters
+    ----------
+    git_dir
+        Of the clone.
+    remote
+        Its name.
+    """
+
+    git_dir: str
+    remote: str
+
+    def __call__(self) -> SampleStore:
+        """The data of the remote, to be read."""
+        git = GitRepository(Path(self.git_dir))
+        return open_data(git, find_remote(git, self.remote))
+
+
+class ConnectionPool:
+    """Connections that are made when needed, and used again. Safe to use from several threads.
+
+    Parameters
+    ----------
+    opener
+        Makes a connection.
+    """
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self._lock = Lock()
+        self.free: list[Any] = []
+
+    def check(self) -> None:
+        """Connect, to raise here and now what would be raised by the first read."""
+        self._give_back(self._borrow())
+
+    def export(self, digests: Collection[bytes]) -> Iterator[Parcel]:
+        """As `SampleStore.export`, for several threads at once."""
+        remote = self._borrow()
+        try:
+            yield from remote.export(digests)
+        finally:
+            self._give_back(remote)
+
+    def _borrow(self) -> Any:
+        with self._lock:
+            if self.free:
+                return self.free.pop()
+        return self._opener()
+
+    def _give_back(self, remote: Any) -> None:
+        with self._lock:
+            self.free.append(remote)
+
+    def close(self) -> None:
+        """Close those that are not in use; what is read later connects again."""
+        with self._lock:
+            closed, self.free = self.free, []
+        for remote in closed:
+            close = getattr(remote, "close", None)  # a directory has nothing to close
+            if close is not None:
+                close()
