@@ -39,7 +39,12 @@ _HOMES = {
 }
 
 
+_FACES = ("dask", "ray")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _FACES:
+        return import_module(f".{name}", __name__)
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,13 +20,17 @@ LAYERS = {
     "external": 4,
     "migration": 4,
     "dataloaders": 4,
+    "workers": 4,
+    "dask": 4,
+    "ray": 4,
 }
 HOMES = {
     "pygit2": ("records/",),
     "h5py": ("store/hdf5.py", "store/lzf.py", "plugins/hdf5.py"),
     "hdf5plugin": ("store/hdf5.py",),
     "zarr": ("store/zarr3.py", "plugins/zarrs.py", "views/zarrstore.py"),
-    "dask": ("views/lazy.py",),
+    "dask": ("views/lazy.py", "dask/"),
+    "ray": ("ray/",),
     "xarray": ("views/lazy.py",),
     "pyarrow": ("views/arrow.py", "plugins/columns.py"),
     "torch": ("dataloaders/torchloader.py",),

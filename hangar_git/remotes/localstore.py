@@ -19,7 +19,7 @@ from ..errors import DataNotLocalError, IntegrityError, cannot_write
 from ..staging.layout import Layout
 from ..store.backends import BACKENDS
 from ..store.checking import ScannedContainer, scanned
-from ..store.chunks import EncodedChunk, chunk_size_bytes
+from ..store.chunks import JOINED_BYTES, EncodedChunk, Loose, chunk_size_bytes, join, joined
 from ..store.container import StoredGroup, element_count
 from ..store.index import LOCATOR, Index
 from ..store.store import Store
@@ -27,11 +27,7 @@ from ..transfer.samples import Parcel
 from .intake import Intake
 
 _Located: TypeAlias = tuple[Digest, bytes]
-_Loose: TypeAlias = tuple[Digest, tuple[int, ...], bytes]
-"""A sample out of its chunk: digest, shape, payload."""
 
-_JOINED_BYTES = 64 << 10
-"""Samples that are not encoded travel together up to this size."""
 _KEPT_TABLES = 64
 """Tables of containers that are kept: 90 bytes a sample, 16 GiB of arrays at most."""
 _REGION_BITS = 22
@@ -205,12 +201,12 @@ class _Exporter:
         """Chunks that together hold the samples."""
         with self._container.path.open("rb", buffering=0) as file:
             if self._joins:
-                yield from self._joined(file, wanted)
+                yield from joined(self._spec, self._plain(file, wanted))
                 return
             needed: dict[int, set[Digest]] = {}
             for digest, locator in wanted:
                 needed.setdefault(LOCATOR.unpack(locator)[3] >> 16, set()).add(digest)
-            parts: list[_Loose] = []
+            parts: list[Loose] = []
             size = 0
             for offset in sorted(needed):
                 whole = self._chunk(file, offset)
@@ -219,7 +215,7 @@ class _Exporter:
                     continue
                 loose = _loose(whole, needed[offset])
                 length = sum(len(data) for _, _, data in loose)
-                if parts and size + length > _JOINED_BYTES:
+                if parts and size + length > JOINED_BYTES:
                     yield self._encoded(parts)
                     parts, size = [], 0
                 parts += loose
@@ -245,38 +241,19 @@ class _Exporter:
         data = file.read(int(group.lengths[number]))
         return EncodedChunk(self._spec, digests, shapes, places, size, data)
 
-    def _encoded(self, parts: Sequence[_Loose]) -> EncodedChunk:
+    def _encoded(self, parts: Sequence[Loose]) -> EncodedChunk:
         """Samples out of several chunks, encoded together."""
-        plain = self._join(parts)
+        plain = join(self._spec, parts)
         encode = self._spec.codec.encoder(self._spec.dtype.itemsize)
         return replace(plain, data=encode(bytes(plain.data)))
 
-    def _joined(self, file: FileIO, wanted: Sequence[_Located]) -> Iterator[EncodedChunk]:
-        """Samples that are not encoded, several together where they are small."""
+    def _plain(self, file: FileIO, wanted: Sequence[_Located]) -> Iterator[Loose]:
+        """Samples that are not encoded."""
         itemsize = self._spec.dtype.itemsize
-        parts: list[_Loose] = []
-        size = 0
         for digest, group, row in self._rows(wanted):
             shape = tuple(group.shapes[row].tolist())
-            length = element_count(shape) * itemsize
-            if parts and size + length > _JOINED_BYTES:
-                yield self._join(parts)
-                parts, size = [], 0
             file.seek(int(group.offsets[int(group.chunks[row])]) + int(group.places[row]))
-            parts.append((digest, shape, file.read(length)))
-            size += length
-        if parts:
-            yield self._join(parts)
-
-    def _join(self, parts: Sequence[_Loose]) -> EncodedChunk:
-        places, at = [], 0
-        for _, _, data in parts:
-            places.append(at)
-            at += len(data)
-        return EncodedChunk(
-            self._spec, tuple(d for d, _, _ in parts), tuple(s for _, s, _ in parts),
-            tuple(places), at, b"".join(data for _, _, data in parts),
-        )  # fmt: skip
+            yield digest, shape, file.read(element_count(shape) * itemsize)
 
 
 def _by_chunk(group: StoredGroup) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -291,7 +268,7 @@ def samples_per_chunk_bytes(group: StoredGroup, firsts: NDArray[Any], itemsize: 
     return int(firsts[1] - firsts[0]) * size
 
 
-def _loose(whole: EncodedChunk, wanted: set[Digest]) -> list[_Loose]:
+def _loose(whole: EncodedChunk, wanted: set[Digest]) -> list[Loose]:
     """The wanted samples of a chunk, decoded."""
     decoded = whole.decoded()
     return [

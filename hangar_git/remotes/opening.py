@@ -45,7 +45,7 @@ def open_data(
         from .localstore import LocalSamples
 
         return LocalSamples(Layout.of(local_git(remote)).root)
-    anonymous = _judge(git, remote, push=push, credentials=credentials is not None)
+    anonymous = judge(git, remote, push=push, credentials=credentials is not None)
     server = server_of(remote.data)
     if server is not None:
         return open_server(server, push=push, credentials=credentials, anonymous=anonymous)
@@ -80,8 +80,14 @@ def server_of(data: Address | ServerAddress) -> ServerAddress | None:
     return ServerAddress.parse(str(data)) if data.is_server else None
 
 
-def _judge(git: GitRepository, remote: Remote, *, push: bool, credentials: bool) -> bool:
-    """Whether the address may be used without credentials only; raises if not at all."""
+def judge(git: GitRepository, remote: Remote, *, push: bool, credentials: bool) -> bool:
+    """Whether the address may be used without credentials only.
+
+    Raises
+    ------
+    NotPermittedError
+        Not even so, before it is confirmed.
+    """
     if not remote.committed:
         return False
     confirmed = trusted(git)

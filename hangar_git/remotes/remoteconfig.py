@@ -192,10 +192,10 @@ def find_remote(git: GitRepository, name: str) -> Remote:
     url = remote_url(git, name)
     configured = settings(git).get(f"remote.{name}.hangarurl", [])
     if configured and configured[-1]:
-        return Remote(name, url, _data_address(configured[-1]))
+        return Remote(name, url, data_address(configured[-1]))
     committed = committed_address(git, name)
     if committed is not None:
-        return Remote(name, url, _data_address(committed), committed=True)
+        return Remote(name, url, data_address(committed), committed=True)
     if is_server_url(url):
         return Remote(name, url, ServerAddress.parse(url))
     path = local_path(git, url)
@@ -207,7 +207,8 @@ def find_remote(git: GitRepository, name: str) -> Remote:
     )
 
 
-def _data_address(text: str) -> Address | ServerAddress:
+def data_address(text: str) -> Address | ServerAddress:
+    """The data address that `text` of the configuration writes."""
     # What the configuration says may name a user; what is committed is read more strictly.
     return ServerAddress.parse(text) if is_server_url(text) and "@" in text else parse_address(text)
 

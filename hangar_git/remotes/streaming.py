@@ -31,6 +31,31 @@ _ATTEMPTS = 3
 Array = NDArray[Any]
 
 
+class NoStore(Store):
+    """Nothing is on this machine: for processes that have no clone."""
+
+    def __init__(self) -> None:
+        """There is no directory to open."""
+
+    def missing(self, digests: Collection[Digest]) -> list[Digest]:
+        """All of them."""
+        return list(digests)
+
+    def get_many(
+        self,
+        digests: Sequence[Digest],
+        dtype: np.dtype[Any],  # noqa: ARG002
+        shapes: Sequence[tuple[int, ...]],  # noqa: ARG002
+        threads: int = 1,  # noqa: ARG002
+    ) -> list[Array]:
+        """Of no digests; all others are asked of the remote."""
+        assert not digests
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 @dataclass(frozen=True)
 class Stream:
     """How samples are streamed: all that another process needs to do the same.
@@ -38,20 +63,20 @@ class Stream:
     Parameters
     ----------
     root
-        ``<git common dir>/hangar``: what is on this machine, which is read first.
+        ``<git common dir>/hangar``: what is on this machine, which is read first. None: nothing is.
     opener
         Opens the remote where the rest is.
     cache_bytes
         Samples that came are kept in memory up to so many bytes; the oldest go first.
     keep
-        Whether samples that came are stored below `root`, too.
+        Whether samples that came are stored below `root`, which there must be then, too.
     disk_bytes
         Samples that came are kept on disk up to so many bytes; 0: none. See `DiskCache`.
     opened_s
         When, in seconds since the epoch.
     """
 
-    root: str
+    root: str | None
     opener: Opener
     cache_bytes: int = CACHE_BYTES
     keep: bool = False
@@ -76,18 +101,20 @@ class StreamedStore(Store):
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self._connections = Connections(stream.opener)
-        self._local = Store(Path(stream.root), writable=False)
+        root = stream.root
+        self._local = Store(Path(root), writable=False) if root is not None else NoStore()
         self._start()
         _all.add(self)
 
     def _start(self) -> None:
-        stream, root = self.stream, Path(self.stream.root)
-        self._keep = LocalSamples(root) if stream.keep else None
-        self._disk = (
-            DiskCache(root / "cache", stream.disk_bytes, stream.opened_s)
-            if stream.disk_bytes
-            else None
-        )
+        stream = self.stream
+        self._keep: LocalSamples | None = None
+        self._disk: DiskCache | None = None
+        if stream.root is not None and stream.keep:
+            self._keep = LocalSamples(Path(stream.root))
+        if stream.root is not None and stream.disk_bytes:
+            directory = Path(stream.root) / "cache"
+            self._disk = DiskCache(directory, stream.disk_bytes, stream.opened_s)
         self._cache: OrderedDict[Digest, bytes] = OrderedDict()
         self._cached_bytes = 0
         self._cache_lock = Lock()
@@ -223,6 +250,8 @@ class StreamedStore(Store):
         return found
 
     def _remember(self, found: dict[Digest, bytes]) -> None:
+        if not self.stream.cache_bytes:
+            return
         with self._cache_lock:
             for digest, data in found.items():
                 if digest not in self._cache:

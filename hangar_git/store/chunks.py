@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from blake3 import blake3
@@ -127,6 +127,8 @@ class EncodedChunk:
             return array.reshape(-1).view(np.uint8).data
         if decode is None:
             return self.data
+        if not self.size_bytes:
+            return b""  # which codecs encode, and then do not decode
         _refuse_bomb(spec.codec.family, self.data, self.size_bytes)
         target = bytearray(self.size_bytes)
         decode(self.data, target)
@@ -152,6 +154,40 @@ class EncodedChunk:
         size = element_count(self.shapes[number]) * self.spec.dtype.itemsize
         place = self.places[number]
         return bytes(decoded[place : place + size])
+
+
+Loose: TypeAlias = tuple[Digest, tuple[int, ...], bytes | memoryview]
+"""A sample out of its chunk: digest, shape, payload."""
+
+JOINED_BYTES = 64 << 10
+"""Samples that are not encoded travel together up to this size."""
+
+
+def join(spec: ContainerSpec, samples: Sequence[Loose]) -> EncodedChunk:
+    """Samples one after the other, not encoded."""
+    places, at = [], 0
+    for _, _, data in samples:
+        places.append(at)
+        at += len(data)
+    return EncodedChunk(
+        spec, tuple(d for d, _, _ in samples), tuple(s for _, s, _ in samples), tuple(places), at,
+        b"".join(data for _, _, data in samples),
+    )  # fmt: skip
+
+
+def joined(spec: ContainerSpec, samples: Iterable[Loose]) -> Iterator[EncodedChunk]:
+    """Samples that are not encoded, several together where they are small."""
+    part: list[Loose] = []
+    size = 0
+    for sample in samples:
+        length = len(sample[2])
+        if part and size + length > JOINED_BYTES:
+            yield join(spec, part)
+            part, size = [], 0
+        part.append(sample)
+        size += length
+    if part:
+        yield join(spec, part)
 
 
 def _refuse_bomb(family: str, data: bytes | memoryview, size: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from ..errors import HangarError
-from .samples import Parcel, SampleStore
+from .samples import Parcel, SampleSource, SampleStore
 
 _BATCH_BYTES = 256 << 20
 _FIRST_PAUSE_S = 0.1
@@ -33,7 +33,7 @@ class Copied:
 
 
 def copy_samples(
-    source: SampleStore,
+    source: SampleSource,
     target: SampleStore,
     digests: Collection[bytes],
     *,
@@ -46,7 +46,7 @@ def copy_samples(
     Parameters
     ----------
     source, target
-        Stores; one of them, or both, may be remote.
+        One of them, or both, may be remote.
     digests
         What `target` is to have.
     progress
@@ -101,7 +101,7 @@ class _Moved:
         self._progress(len(parcel.digests), len(parcel.data))
 
 
-def _move(source: SampleStore, target: SampleStore, lacking: list[bytes], moved: _Moved) -> None:
+def _move(source: SampleSource, target: SampleStore, lacking: list[bytes], moved: _Moved) -> None:
     leaving = _Leaving(source.export(lacking), moved)
     while not leaving.ended:
         target.receive(leaving.batch())

@@ -39,12 +39,8 @@ def share_of(store: SampleStore, digests: Sequence[bytes], share: int, shares: i
     return [d for d, place in zip(digests, places, strict=True) if place % shares == share]
 
 
-class SampleStore(Protocol):
-    """A place that holds samples by digest."""
-
-    def missing(self, digests: Collection[bytes]) -> list[bytes]:
-        """Those of `digests` that this store lacks."""
-        ...
+class SampleSource(Protocol):
+    """Where samples come from."""
 
     def export(self, digests: Collection[bytes]) -> Iterator[Parcel]:
         """Parcels that together hold all of `digests`; they may hold others, too.
@@ -54,6 +50,14 @@ class SampleStore(Protocol):
         DataNotLocalError
             One of them is not here.
         """
+        ...
+
+
+class SampleStore(SampleSource, Protocol):
+    """A place that holds samples by digest."""
+
+    def missing(self, digests: Collection[bytes]) -> list[bytes]:
+        """Those of `digests` that this store lacks."""
         ...
 
     def receive(self, parcels: Iterable[Parcel]) -> int:

@@ -99,6 +99,10 @@ class Column:
             return Column(self.aset, keys, digests[rows].tobytes())
         return Column(self.aset, keys, [self._values[i] for i in rows.tolist()])
 
+    def read_through(self, aset: Any) -> Column:
+        """The same rows, whose samples another handle of the arrayset reads."""
+        return Column(aset, self.keys, self._values)
+
     def records(self, rows: Iterable[int]) -> list[bytes]:
         """The records of some rows."""
         values, size = self._values, DIGEST_SIZE_BYTES

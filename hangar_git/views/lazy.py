@@ -49,6 +49,24 @@ def to_xarray(commit: str, arraysets: Sequence[Any]) -> Any:
     return xr.Dataset(variables, coordinates, {"hangar_commit": commit})
 
 
+def rows_array(views: Sequence[RowsView], name: str) -> Any:
+    """Views, one after the other along the first axis, as a `dask.array.Array`: a chunk of each."""
+    import dask.array as da
+
+    # Inline, so that a task is given the rows of its own chunk alone.
+    arrays = [
+        da.from_array(
+            view,
+            chunks=view.shape,
+            name=f"{name}-{number}",
+            meta=np.empty((0,) * view.ndim, view.dtype),
+            inline_array=True,
+        )
+        for number, view in enumerate(views)
+    ]
+    return da.concatenate(arrays)
+
+
 def _dask_array(column: Column) -> Any:
     try:
         import dask.array as da

@@ -115,6 +115,16 @@ def test_a_few_of_many_are_moved_alone(name, repo, tmp_path):
     assert set(sizes) == set(wanted)
 
 
+def test_an_empty_text_is_moved_alone_out_of_the_chunk_it_shares(repo, tmp_path):
+    empty = repo.checkout()["notes"]._record(0)[:32]
+    (parcel,) = samples_of(repo).export([empty])
+    assert parcel.digests == (empty,)
+    target = LocalSamples(tmp_path / "hangar")
+    assert target.receive([parcel]) == 1
+    assert target.missing([empty]) == []
+    assert list(target.export([empty]))
+
+
 def test_what_is_not_here_cannot_be_given(repo):
     with pytest.raises(DataNotLocalError, match="00" * 32):
         list(samples_of(repo).export([bytes(32)]))
