@@ -31,6 +31,7 @@ that Hangar 0.4 documents for the mistake, so that handlers written for it keep 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -216,3 +217,11 @@ def cannot_write(path: object, error: OSError) -> HangarError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ReadOnlyError(f"{path} cannot be written to: {error.strerror}")
     return StorageError.of(error, f"writing to {path}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What to end a message with about `name`, which is not `known`; nothing if none is like it."""
+    import difflib
+
+    like = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {like[0]!r}?" if like else ""

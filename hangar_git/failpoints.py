@@ -18,6 +18,7 @@ FAILPOINTS = (
     "store.container-synced",
     "store.container-renamed",
     "store.index-written",
+    "store.synced",
     "upkeep.rewritten",
     "upkeep.indexed",
     "commit.data-flushed",

@@ -7,7 +7,13 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from numpy.typing import NDArray
 
-from ..errors import AlreadyExistsError, InvalidInputError, NotFoundError, NotPermittedError
+from ..errors import (
+    AlreadyExistsError,
+    InvalidInputError,
+    NotFoundError,
+    NotPermittedError,
+    did_you_mean,
+)
 from ..keys import SampleKey, arrayset_name, random_key
 from ..records.snapshot import ArraysetRecords, Snapshot
 from ..schema import new_schema
@@ -41,7 +47,8 @@ class _Arraysets(Handle, Generic[A]):
         try:
             return self._arraysets[name]
         except (KeyError, TypeError) as error:
-            raise NotFoundError(f"no arrayset {name!r} in this checkout") from error
+            hint = did_you_mean(str(name), self._arraysets)
+            raise NotFoundError(f"no arrayset {name!r} in this checkout{hint}") from error
 
     def __setitem__(self, key: str, value: object) -> NoReturn:
         """Forbidden: arraysets are made by `init_arrayset`."""

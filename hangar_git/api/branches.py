@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..errors import NotPermittedError, RevisionNotFoundError, StateError
+from ..errors import NotPermittedError, RevisionNotFoundError, StateError, did_you_mean
 from ..records import refs
 from ..records.gitrepo import GitRepository, Oid
 from ..records.worktrees import worktrees_on
@@ -39,9 +39,9 @@ def remove_branch(
     git: GitRepository, name: str, writer_branch: Callable[[], str], *, force: bool
 ) -> BranchHead:
     """As `Repository.remove_branch`; the writer branch is asked for under the writer lock."""
-    local = [n for n in refs.list_branches(git) if refs.HEADS + n in git.pygit2.references]
+    local = refs.list_branches(git, remote=False)
     if name not in local:
-        raise RevisionNotFoundError(f"no local branch {name!r}")
+        raise RevisionNotFoundError(f"no local branch {name!r}{did_you_mean(name, local)}")
     if len(local) == 1:
         raise NotPermittedError(f"branch {name!r} is the only one, and cannot be removed")
     lock = WriterLock(Layout.of(git).lock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..records.gitprogram import run_git
@@ -22,8 +22,23 @@ def branch_heads(git: GitRepository) -> dict[str, list[str]]:
     return dict(heads)
 
 
-def log_lines(git: GitRepository, start: Oid, *, show_time: bool, show_user: bool) -> Iterator[str]:
-    """The commit graph from `start`, drawn by git: ``* <oid> (branch) : message``."""
+def _plain(text: str, _: str) -> str:
+    return text
+
+
+def log_lines(
+    git: GitRepository,
+    start: Oid,
+    *,
+    show_time: bool,
+    show_user: bool,
+    paint: Callable[[str, str], str] = _plain,
+) -> Iterator[str]:
+    """The commit graph from `start`, drawn by git: ``* <oid> (branch) : message``.
+
+    `paint` is given a text, and what it is (``commit``, ``branch``, ``remote``), to color it.
+    """
+    local = set(list_branches(git, remote=False))
     heads = branch_heads(git)
     done = run_git(
         "log", "--graph", "--no-color", "--format=%x01%H%x01%at%x01%an%x01%s", str(start), "--",
@@ -35,12 +50,15 @@ def log_lines(git: GitRepository, start: Oid, *, show_time: bool, show_user: boo
             yield graph.rstrip()
             continue
         oid, seconds, user, subject = fields
-        notes = [f"({name})" for name in heads.get(oid, ())]
+        notes = [
+            paint(f"({name})", "branch" if name in local else "remote")
+            for name in heads.get(oid, ())
+        ]
         if show_time:
             notes.append(f"({time.ctime(int(seconds))})")
         if show_user:
             notes.append(f"({user})")
-        yield f"{graph}{' '.join([oid, *notes])} : {subject}"
+        yield f"{graph}{' '.join([paint(oid, 'commit'), *notes])} : {subject}"
 
 
 def log_contents(git: GitRepository, start: Oid) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from ..records.refs import list_branches
 from ..staging.staged import read_staged
 from ..staging.switching import switch_writer_branch
+from .coloring import paint
 from .opening import open_repository
 from .output import json_option, print_json
 
@@ -45,11 +47,15 @@ def list_(as_json: bool) -> None:
     repository, git = open_repository()
     writer = read_staged(git).branch
     names = repository.list_branches()
+    remote = set(names) - set(list_branches(git, remote=False))
     if as_json:
         print_json({"writer": writer, "branches": names})
         return
     for name in names:
-        click.echo(f"{'*' if name == writer else ' '} {name}")
+        shown = paint(name, "added") if name == writer else name
+        if name in remote:
+            shown = paint(name, "deleted")
+        click.echo(f"{'*' if name == writer else ' '} {shown}")
 
 
 @click.command(short_help="Switch to a branch, and write to it from now on.")

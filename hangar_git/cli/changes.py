@@ -34,8 +34,8 @@ class KeyChanges:
         """Lists of names: integers by value, then strings by text."""
         return {
             "added": sorted_keys(self.added),
-            "changed": sorted_keys(self.changed),
-            "removed": sorted_keys(self.removed),
+            "mutated": sorted_keys(self.changed),
+            "deleted": sorted_keys(self.removed),
         }
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ from ..records.gitprogram import run_git
 from ..records.gitrepo import GitRepository
 from ..remotes.cloning import branch_of
 from ..remotes.cloning import clone as clone_into
+from .output import json_option, print_json
 
 
 @click.command(short_help="Clone a repository, without its data, into the current path.")
@@ -24,6 +25,7 @@ from ..remotes.cloning import clone as clone_into
     help="Remove the repository that is there, if nothing but tensor data was ever in it.",
 )
 @click.option("--data", metavar="ADDRESS", help="Where data is, if REMOTE is of a Git host.")
+@json_option
 def clone(
     remote: str,
     directory: Path | None,
@@ -31,6 +33,7 @@ def clone(
     email: str | None,
     overwrite: bool,
     data: str | None,
+    as_json: bool,
 ) -> None:
     """Clone the repository at REMOTE into DIRECTORY, by default the current path.
 
@@ -49,4 +52,7 @@ def clone(
 
         remove_data(GitRepository(here))
     git = clone_into(here, remote, user_name=name, user_email=email, data=data)
+    if as_json:
+        print_json({"path": str(here), "branch": branch_of(git)})
+        return
     click.echo(f"Hangar Repo cloned into: {here}, branch {branch_of(git)}")

@@ -10,8 +10,9 @@ from ..records.gitrepo import GitRepository
 from ..records.refs import head_branch
 from ..staging.staged import Staged, read_staged
 from ..staging.withindex import commit_with_index
-from .changes import change_lines
+from .changes import change_lines, changes_json
 from .opening import open_repository, writing
+from .output import json_option, print_json
 
 
 @click.command()
@@ -23,19 +24,21 @@ from .opening import open_repository, writing
     "--include-index", is_flag=True,
     help="Commit what stands in Git's index along with it, on the branch that HEAD is on.",
 )  # fmt: skip
-def commit(messages: tuple[str, ...], include_index: bool) -> None:
+@json_option
+def commit(messages: tuple[str, ...], include_index: bool, as_json: bool) -> None:
     """Commit what is staged.
 
     What is staged becomes a Git commit on the writer branch, and Git's own commands work on it.
     Files that are not tensor data, and Git's index, are committed only with --include-index.
     """
     repository, git = open_repository()
+    staged = read_staged(git)
     if include_index:
-        message = "\n".join(messages) if messages else _edited(git, read_staged(git))
+        message = "\n".join(messages) if messages else _edited(git, staged)
         if not message.strip():
             raise InvalidInputError("the commit message is empty; nothing was committed")
-        digest = commit_with_index(git, message.strip() + "\n")
-        click.echo(f"[{head_branch(git)} {digest[:12]}] {message.splitlines()[0]}")
+        branch, digest = head_branch(git), commit_with_index(git, message.strip() + "\n")
+        _report(branch, digest, message, staged, as_json=as_json)
         return
     with writing(repository) as checkout:
         staged = read_staged(git)
@@ -45,8 +48,18 @@ def commit(messages: tuple[str, ...], include_index: bool) -> None:
         if not message.strip():
             raise InvalidInputError("the commit message is empty; nothing was committed")
         message = message.strip() + "\n"
-        digest = checkout.commit(message)
-        click.echo(f"[{checkout.branch_name} {digest[:12]}] {message.splitlines()[0]}")
+        branch, digest = checkout.branch_name, checkout.commit(message)
+    _report(branch, digest, message, staged, as_json=as_json)
+
+
+def _report(
+    branch: str | None, digest: str, message: str, staged: Staged, *, as_json: bool
+) -> None:
+    if as_json:
+        print_json({"branch": branch, "commit": digest, "message": message.rstrip("\n"),
+                    **changes_json(staged)})  # fmt: skip
+        return
+    click.echo(f"[{branch} {digest[:12]}] {message.splitlines()[0]}")
     for line in change_lines(staged):
         click.echo(f"    {line}")
 

@@ -9,43 +9,54 @@ from typing import TextIO
 import click
 
 from ..keys import SampleKey
+from ..records.refs import HEADS, branch_tip
 from ..remotes.fetching import Fetched
 from ..remotes.fetching import fetch as fetch_branch
 from ..remotes.fetching import fetch_data as fetch_samples
 from ..remotes.selecting import Selection, Stratify, commits_of
 from .here import open_git
-from .output import counted, json_option, print_json
+from .output import counted, json_option, no_progress_option, print_json
 from .transferring import progress_bar, size_bytes, size_text
 
 
 @click.command()
 @click.argument("remote")
 @click.argument("branch")
-def fetch(remote: str, branch: str) -> None:
+@json_option
+def fetch(remote: str, branch: str, as_json: bool) -> None:
     """Retrieve the commit history from REMOTE for BRANCH.
 
     The data of the commits stays there; fetch-data brings it.
     """
-    click.echo(f"Fetched branch Name: {fetch_branch(open_git(), remote, branch)}")
+    git = open_git()
+    tracking = fetch_branch(git, remote, branch)
+    if as_json:
+        print_json({"branch": tracking, "commit": str(branch_tip(git, tracking))})
+        return
+    click.echo(f"Fetched branch Name: {tracking}")
 
 
 @click.command()
 @click.argument("remote")
 @click.argument("branch")
 @click.option("-m", "--message", help="Of the merge commit, if one is needed.")
-def pull(remote: str, branch: str, message: str | None) -> None:
+@json_option
+def pull(remote: str, branch: str, message: str | None, as_json: bool) -> None:
     """Retrieve the commit history from REMOTE for BRANCH, and merge it into local BRANCH."""
-    from ..records import refs
     from .opening import open_repository
 
     repository, git = open_repository()
     tracking = fetch_branch(git, remote, branch)
-    if refs.HEADS + branch not in git.pygit2.references:
-        repository.create_branch(branch, tracking)
-        click.echo(f"Branch {branch} made at {tracking}")
+    if HEADS + branch not in git.pygit2.references:
+        done = repository.create_branch(branch, tracking).digest
+        said = f"Branch {branch} made at {tracking}"
+    else:
+        done = repository.merge(message or f"Merge {tracking}", branch, tracking)
+        said = f"Branch {branch} is at {done[:12]}"
+    if as_json:
+        print_json({"branch": branch, "commit": done})
         return
-    done = repository.merge(message or f"Merge {tracking}", branch, tracking)
-    click.echo(f"Branch {branch} is at {done[:12]}")
+    click.echo(said)
 
 
 @click.command("fetch-data", short_help="Get the data of commits from a remote.")
@@ -74,6 +85,7 @@ def pull(remote: str, branch: str, message: str | None) -> None:
 @click.option("--fraction", type=float, help="Size of the subset, as a part of the whole.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which subset.")
 @click.option("--dry-run", is_flag=True, help="Say how many samples and bytes would come.")
+@no_progress_option
 @json_option
 def fetch_data(
     remote: str,

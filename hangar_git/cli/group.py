@@ -14,10 +14,14 @@ from typing import Any, NamedTuple
 
 import click
 
+from .coloring import COLORED, offer_color, with_values
+
 REPORTS = frozenset(
     {"status", "log", "summary", "diff", "show", "view", "blame", "du", "plugins", "completion"}
 )
 """Commands whose output is all they are for: ``--quiet`` would make them do nothing."""
+NO_PROGRESS = "hangar.no_progress"
+"""In a context's ``meta``: no progress is to be shown."""
 
 
 class Entry(NamedTuple):
@@ -64,10 +68,16 @@ class LazyGroup(click.Group):
         )
         if cmd_name not in REPORTS:
             _offer_quiet(command)
+        if cmd_name in COLORED:
+            offer_color(command)
         if ctx.resilient_parsing:  # a shell asks what could stand here
             _complete(command)
         self.add_command(command, cmd_name)
         return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's."""
+        return super().parse_args(ctx, with_values(args))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -118,5 +128,6 @@ def _offer_quiet(command: click.Command) -> None:
 
 def _be_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
+        ctx.meta[NO_PROGRESS] = True
         nowhere = ctx.with_resource(Path(os.devnull).open("w"))  # noqa: SIM115  # closed with ctx
         ctx.with_resource(redirect_stdout(nowhere))

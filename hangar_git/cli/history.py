@@ -7,12 +7,14 @@ from typing import Any
 import click
 
 from ..api.arrayset import ArraysetDataReader
+from ..api.history import log_lines
 from ..api.initializing import disk_usage
 from ..api.repository import Repository
 from ..dtypes import dtype_to_json
 from ..records.gitrepo import GitRepository, Oid
 from ..staging.layout import Layout
 from ..staging.staged import read_staged
+from .coloring import paint
 from .opening import open_repository, reading
 from .output import json_option, print_json
 from .tracing import commit_line, start_of, touching
@@ -51,7 +53,9 @@ def log(startpoint: str | None, arrayset: str | None, sample: str | None, as_jso
     elif startpoint is None and read_staged(git).commit is None:
         click.echo("No commits made")
     else:
-        repository.log(commit=startpoint)
+        start = start_of(git, startpoint)
+        for line in log_lines(git, start, show_time=False, show_user=False, paint=paint):
+            click.echo(line)
 
 
 @click.command(short_help="Display what a commit contains.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from io import StringIO
 
 import click
 
@@ -95,12 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             standalone_mode=False,
         )
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.ClickException as error:
-        shown = StringIO()
-        error.show(shown)
-        # Git takes 'git hangar --help' for itself, and looks for a manual page.
-        text = shown.getvalue().replace(f"'{PROGRAM} --help'", f"'{PROGRAM} -h'")
-        click.echo(text, err=True, nl=False)
+        said = " ".join(error.format_message().split())
+        if isinstance(error, click.UsageError):
+            # Not --help: 'git hangar --help' is for git itself, which looks for a manual page.
+            path = error.ctx.command_path if error.ctx is not None else PROGRAM
+            said = f"{said.rstrip('.')}; try '{path} -h'"
+        click.echo(f"error: {said}", err=True)
         return error.exit_code
     except click.Abort:
         click.echo("interrupted", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from ..api.upkeep import Progress, named_digests, no_progress
 from ..errors import InvalidInputError
 from ..remotes.fetching import fetch_missing
 from .opening import open_repository
-from .output import counted, json_option, print_json, table
+from .output import counted, json_option, no_progress_option, print_json, shows_progress, table
 from .transferring import duration_s
 
 _SHOWN = 20
@@ -27,7 +26,7 @@ _SHOWN = 20
 @contextmanager
 def _bar(what: str) -> Iterator[Progress]:
     """A progress bar of bytes, on a terminal, once it takes more than a second."""
-    if not sys.stderr.isatty():
+    if not shows_progress():
         yield no_progress
         return
     from tqdm import tqdm
@@ -46,6 +45,7 @@ def _bar(what: str) -> Iterator[Progress]:
 @click.option("--rebuild-index", is_flag=True, help="Make the index anew from the containers.")
 @click.option("-n", "--dry-run", is_flag=True, help="Report only; repair nothing.")
 @click.option("--fetch", metavar="REMOTE", help="Get missing and damaged samples from REMOTE.")
+@no_progress_option
 @json_option
 def fsck(full: bool, rebuild_index: bool, dry_run: bool, fetch: str | None, as_json: bool) -> int:
     """Check that records, index and containers fit each other.
@@ -98,6 +98,7 @@ def _print_report(report: FsckReport) -> None:
     help="Keep what was written within this time: 12h, 14d, now.",
 )  # fmt: skip
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done.")
+@no_progress_option
 @json_option
 def gc(grace: str, dry_run: bool, as_json: bool) -> None:
     """Remove samples that no branch, tag, reflog, stash, worktree, merge or staged change names.
@@ -131,6 +132,7 @@ def gc(grace: str, dry_run: bool, as_json: bool) -> None:
     help="Codec to store all samples with: zstd, gzip:9, blosc:zstd:3:bit, none ...",
 )  # fmt: skip
 @click.option("--older-than", default="now", metavar="TIME", help="Leave younger containers alone.")
+@no_progress_option
 @json_option
 def repack(backend: str | None, codec: str | None, older_than: str, as_json: bool) -> None:
     """Write containers anew.

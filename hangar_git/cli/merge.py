@@ -9,8 +9,9 @@ import click
 
 from ..api.choices import stored_choice
 from ..errors import ConflictError, InvalidInputError
-from ..records.gitrepo import Oid
+from ..records.gitrepo import GitRepository, Oid
 from ..records.merge import Conflict
+from ..records.refs import branch_tip
 from ..records.refs import resolve as resolve_revision
 from ..staging.mergestate import conflict_id
 from ..staging.merging import (
@@ -25,6 +26,7 @@ from ..staging.session import WriteSession
 from ..staging.undoing import revert as revert_commit
 from .names import sample_name
 from .opening import open_repository
+from .output import json_option, print_json
 
 
 @click.command(short_help="Merge a branch into the writer branch.")
@@ -35,12 +37,14 @@ from .opening import open_repository
 @click.option("--resolve", "policy", type=click.Choice(POLICIES), help="Settle all by a policy.")
 @click.option("--continue", "continued", is_flag=True, help="Commit a merge that had stopped.")
 @click.option("--abort", is_flag=True, help="End a merge that had stopped; nothing is changed.")
+@json_option
 def merge(
     branch: str | None,
     messages: tuple[str, ...],
     policy: str | None,
     continued: bool,
     abort: bool,
+    as_json: bool,
 ) -> None:
     """Merge BRANCH (or any revision) into the writer branch, sample by sample.
 
@@ -53,7 +57,10 @@ def merge(
     try:
         if abort:
             abort_merge(session)
-            click.echo(f"The merge was ended; branch {session.branch} is as before")
+            if as_json:
+                _print_commit(session, git, branch_tip(git, session.branch), as_json=True)
+            else:
+                click.echo(f"The merge was ended; branch {session.branch} is as before")
             return
         if continued:
             commit = continue_merge(session)
@@ -61,13 +68,33 @@ def merge(
             assert branch is not None
             message = "\n".join(messages) or f"Merge {branch} into {session.branch}"
             commit = merge_into(session, branch, f"{message}\n", policy, stop=True)
-        subject = git.commit(commit).message.split("\n", 1)[0]
-        click.echo(f"[{session.branch} {str(commit)[:12]}] {subject}")
+        _print_commit(session, git, commit, as_json=as_json)
     except ConflictError as error:
-        _list_conflicts(error)
+        if as_json:
+            print_json({"branch": session.branch, "commit": None,
+                        "conflicts": [_conflict_json(one) for one in error.conflicts]})  # fmt: skip
+        else:
+            _list_conflicts(error)
         raise click.exceptions.Exit(1) from error
     finally:
         session.close()
+
+
+def _print_commit(
+    session: WriteSession, git: GitRepository, commit: Oid | None, *, as_json: bool
+) -> None:
+    if as_json:
+        print_json({"branch": session.branch, "commit": str(commit) if commit else None,
+                    "conflicts": []})  # fmt: skip
+        return
+    assert commit is not None
+    subject = git.commit(commit).message.split("\n", 1)[0]
+    click.echo(f"[{session.branch} {str(commit)[:12]}] {subject}")
+
+
+def _conflict_json(conflict: Conflict) -> dict[str, Any]:
+    return {"type": conflict.kind, "arrayset": conflict.arrayset, "key": conflict.key,
+            "text": str(conflict)}  # fmt: skip
 
 
 def _list_conflicts(error: ConflictError) -> None:
@@ -94,6 +121,7 @@ def _list_conflicts(error: ConflictError) -> None:
     "--value", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Take the array in this .npy file; of metadata, the text in the file.",
 )  # fmt: skip
+@json_option
 def resolve(
     arrayset: str | None,
     key: str | None,
@@ -101,6 +129,7 @@ def resolve(
     all_of_them: bool,
     choice: str | None,
     file: Path | None,
+    as_json: bool,
 ) -> None:
     """Settle the conflict of sample KEY of ARRAYSET; without KEY, that of its schema."""
     if (choice is None) == (file is None):
@@ -120,6 +149,9 @@ def resolve(
         assert choice is not None
         choose_in_state(session, name, choice)
         left = len(conflicts.keys() - session.merge_state.require().choices.keys())
+        if as_json:
+            print_json({"left": left, "conflicts": len(conflicts)})
+            return
         click.echo(f"{left} of {len(conflicts)} conflicts left to settle")
     finally:
         session.close()
@@ -158,14 +190,14 @@ def _stored(session: WriteSession, conflict: Conflict, file: Path) -> str:
 @click.command(short_help="Commit the inverse of a commit's data.")
 @click.argument("commit")
 @click.option("-m", "--message", "messages", multiple=True, help="Message of the new commit.")
-def revert(commit: str, messages: tuple[str, ...]) -> None:
+@json_option
+def revert(commit: str, messages: tuple[str, ...], as_json: bool) -> None:
     """Commit to the writer branch the inverse of what COMMIT did to the data."""
     _, git = open_repository()
     session = WriteSession(git)
     try:
         found: Oid = resolve_revision(git, commit)
         new = revert_commit(session, found, "\n".join(messages) or None)
-        subject = git.commit(new).message.split("\n", 1)[0]
-        click.echo(f"[{session.branch} {str(new)[:12]}] {subject}")
+        _print_commit(session, git, new, as_json=as_json)
     finally:
         session.close()

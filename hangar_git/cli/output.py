@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from ..schema import Schema
+from .group import NO_PROGRESS
 
 T = TypeVar("T")
-NO_PROGRESS = "hangar.no_progress"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -41,10 +41,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def shows_progress() -> bool:
+    """Whether bars are to be shown: on terminals, unless the user does not want them."""
+    wanted = click.get_current_context().meta.get(NO_PROGRESS) is None
+    return wanted and sys.stderr.isatty()
+
+
 def progress(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
     """`items`, with a bar on a terminal that appears once they take more than a second."""
-    wanted = click.get_current_context().meta.get(NO_PROGRESS) is None
-    if not wanted or not sys.stderr.isatty():
+    if not shows_progress():
         yield from items
         return
     from tqdm import tqdm

@@ -10,6 +10,8 @@ from contextlib import contextmanager, redirect_stdout, suppress
 
 import click
 
+from .coloring import PAGED as IS_PAGED
+
 PAGED = frozenset({"log", "diff", "show", "summary", "blame"})
 
 
@@ -30,7 +32,7 @@ def paging(ctx: click.Context, command: str) -> Iterator[None]:
     with subprocess.Popen(found, shell=True, stdin=subprocess.PIPE, text=True,  # noqa: S602
                           env=environment) as pager:  # fmt: skip
         assert pager.stdin is not None
-        ctx.color = not os.environ.get("NO_COLOR")  # the pager's output is the terminal's
+        ctx.meta[IS_PAGED] = True
         try:
             with redirect_stdout(pager.stdin):
                 yield

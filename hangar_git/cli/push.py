@@ -7,10 +7,12 @@ import sys
 import click
 
 from ..errors import InvalidInputError
+from ..records.refs import branch_tip
 from ..remotes.pushing import Force
 from ..remotes.pushing import push as push_branch
 from ..transfer.credentials import Credentials
 from .here import open_git
+from .output import json_option, no_progress_option, print_json
 from .transferring import progress_bar, size_text
 
 
@@ -24,6 +26,8 @@ from .transferring import progress_bar, size_text
 )  # fmt: skip
 @click.option("--username", help="Who you are; by default Git's credential helpers say.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@no_progress_option
+@json_option
 def push(
     remote: str,
     branch: str,
@@ -31,6 +35,7 @@ def push(
     force_with_lease: str | None,
     username: str | None,
     password_stdin: bool,
+    as_json: bool,
 ) -> None:
     """Upload local BRANCH commit history / data to REMOTE.
 
@@ -42,12 +47,17 @@ def push(
         if username is None or not password_stdin:
             raise InvalidInputError("--username and --password-stdin go together")
         credentials = Credentials(sys.stdin.readline().rstrip("\r\n"), username)
+    git = open_git()
     with progress_bar("pushing data") as progress:
         done = push_branch(
-            open_git(), remote, branch, credentials=credentials,
+            git, remote, branch, credentials=credentials,
             force=Force(force, force_with_lease), progress=progress,
         )  # fmt: skip
     sent = done.copied
+    if as_json:
+        print_json({"remote": remote, "branch": branch, "commit": str(branch_tip(git, done.branch)),
+                    "samples": sent.samples, "size_bytes": sent.size_bytes})  # fmt: skip
+        return
     click.echo(
         f"{branch}: {sent.samples:,} samples ({size_text(sent.size_bytes)}) sent to {remote}"
     )

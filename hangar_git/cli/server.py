@@ -15,6 +15,7 @@ from ..transfer.auth import Right, User, Users, edit_users, hash_password, with_
 from ..transfer.config import ServerConfig, ServerLimits
 from ..transfer.hosting import overwrite_repository
 from ..transfer.samples import SampleStore
+from .output import json_option, print_json
 
 SERVER_DIRECTORY = ".hangar_server"
 """Repository in the current directory that is served where no root is named, as in Hangar 0.4."""
@@ -240,9 +241,24 @@ def remove(name: str, path: Path, token_name: str | None) -> None:
 
 @users.command("list")
 @_users_file
-def list_(path: Path) -> None:
+@json_option
+def list_(path: Path, as_json: bool) -> None:
     """List users, how they identify themselves, and their rights."""
-    for name, user in sorted(Users.load(path).by_name.items()):
+    rows = sorted(Users.load(path).by_name.items())
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": name,
+                    "password": user.password is not None,
+                    "tokens": sorted(user.tokens),
+                    "rights": [f"{right.name.lower()}:{glob}" for right, glob in user.grants],
+                }
+                for name, user in rows
+            ]
+        )
+        return
+    for name, user in rows:
         means = ["password"] if user.password is not None else []
         means += [f"token {label}" for label in sorted(user.tokens)]
         rights = [f"{right.name.lower()}:{glob}" for right, glob in user.grants]

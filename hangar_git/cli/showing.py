@@ -8,8 +8,10 @@ import click
 
 from ..records.diff import changed_arraysets, changed_metadata
 from ..records.gitrepo import GitRepository, Oid
+from .coloring import paint
 from .diff import arrayset_json, kind_of
 from .here import open_git
+from .names import shown_name
 from .output import counted, form_text, json_option, print_json
 from .tracing import snapshots_of, start_of
 
@@ -27,7 +29,7 @@ def show(revision: str | None, as_json: bool) -> None:
     if as_json:
         print_json(document)
         return
-    click.secho(f"commit {document['commit']}", fg="yellow")
+    click.echo(paint(f"commit {document['commit']}", "commit"))
     if len(document["parents"]) > 1:
         click.echo(f"Merge: {' '.join(one[:12] for one in document['parents'])}")
     click.echo(f"Author: {document['user']} <{document['email']}>")
@@ -39,9 +41,10 @@ def show(revision: str | None, as_json: bool) -> None:
         counts = [f"{len(change[kind]):,} {kind}" for kind in ("added", "deleted", "mutated")
                   if change[kind]]  # fmt: skip
         what = {"added": " (new)", "deleted": " (removed)"}.get(change["change"], "")
-        click.echo(f"  arrayset {name}{what}: {', '.join(counts) or 'no samples changed'}")
+        listed = ", ".join(counts) or "no samples changed"
+        click.echo(paint(f"  arrayset {name}{what}: {listed}", change["change"]))
     for key, what in document["changes"]["metadata"].items():
-        click.echo(f"  metadata {key}: {what}")
+        click.echo(paint(f"  metadata {key}: {what}", what))
     click.echo("Contains:")
     for name, one in document["arraysets"].items():
         click.echo(f"  {name}: {one['form']}, {counted(one['num_samples'], 'sample')}")
@@ -70,7 +73,7 @@ def _document(git: GitRepository, oid: Oid) -> dict[str, Any]:
         "message": commit.message.rstrip("\n"),
         "changes": {
             "arraysets": {one.name: arrayset_json(one) for one in changed_arraysets(before, after)},
-            "metadata": {str(key): kind_of(*pair) for key, pair in changes.items()},
+            "metadata": {shown_name(key): kind_of(*pair) for key, pair in changes.items()},
         },
         "arraysets": {
             one.name: {"form": form_text(one.schema), "num_samples": one.count()}

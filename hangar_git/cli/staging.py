@@ -10,6 +10,7 @@ from ..records.snapshot import Snapshots
 from ..staging.layout import Layout
 from ..staging.staged import read_staged, set_aside_unusable
 from .changes import change_lines, changes_json
+from .coloring import paint
 from .here import open_git
 from .opening import open_repository, writing
 from .output import json_option, print_json
@@ -48,7 +49,7 @@ def status(as_json: bool) -> None:
         return
     click.echo("Staged changes:")
     for line in change_lines(staged):
-        click.echo(f"    {line}")
+        click.echo(f"    {paint(line, 'added')}")
     if staged.is_outdated:
         click.echo(
             f"The data on branch {staged.branch} has moved since; these changes can be committed"
@@ -74,12 +75,13 @@ def _tell_merge(git: GitRepository) -> None:
     for conflict in stopped_conflicts(git, snapshots, state):
         settled = state.choices.get(conflict_id(conflict))
         note = f"  (settled: {settled.partition(':')[0]})" if settled else ""
-        click.echo(f"    {conflict}{note}")
+        click.echo(f"    {paint(str(conflict), 'added' if settled else 'deleted')}{note}")
 
 
 @click.command()
 @click.option("--staged", is_flag=True, required=True, help="Drop what is staged, for good.")
-def reset(staged: bool) -> None:  # noqa: ARG001
+@json_option
+def reset(staged: bool, as_json: bool) -> None:  # noqa: ARG001
     """Drop all staged changes; commits and files stay.
 
     A staging area that is damaged is not dropped, but set aside.
@@ -87,14 +89,23 @@ def reset(staged: bool) -> None:  # noqa: ARG001
     repository, git = open_repository()
     if unusable := set_aside_unusable(git):
         where, why = unusable
+        if as_json:
+            print_json({"dropped": None, "moved_to": str(where), "why": why})
+            return
         click.echo(f"{why}; the staged changes were moved to {where}")
         return
     before = read_staged(git)
     if not before.edits:
-        click.echo("nothing staged")
+        if as_json:
+            print_json({"branch": before.branch, "dropped": changes_json(before)})
+        else:
+            click.echo("nothing staged")
         return
     with writing(repository) as checkout:
         tip = checkout.reset_staging_area()
+    if as_json:
+        print_json({"branch": before.branch, "dropped": changes_json(before)})
+        return
     at = f"commit {tip[:12]}" if tip else "no commit yet"
     click.echo(f"Dropped the staged changes; branch {before.branch} is at {at}")
     for line in change_lines(before):

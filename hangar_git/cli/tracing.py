@@ -19,6 +19,7 @@ from ..staging.layout import Layout
 from ..staging.session import WriteSession
 from ..staging.staged import read_staged
 from ..staging.undoing import restore as restore_samples
+from .coloring import paint
 from .here import open_git
 from .names import sample_name
 from .output import counted, json_option, print_json
@@ -51,7 +52,7 @@ def commit_line(git: GitRepository, commit: Oid) -> str:
     found = git.commit(commit)
     date = time.strftime("%Y-%m-%d", time.gmtime(found.author.time))
     subject = found.message.split("\n", 1)[0]
-    return f"{commit} {date} {found.author.name}: {subject}"
+    return f"{paint(str(commit), 'commit')} {date} {found.author.name}: {subject}"
 
 
 @click.command(short_help="Show which commit last changed each sample.")
@@ -78,21 +79,26 @@ def blame(arrayset: str, key: str | None, revision: str | None, as_json: bool) -
         return
     lines = {commit: commit_line(git, commit) for commit in set(found.values())}
     for one in keys:
-        oid, rest = lines[found[one]].split(" ", 1)
-        click.echo(f"{oid[:12]} {rest.partition(':')[0]}  {one!r}")
+        rest = lines[found[one]].split(" ", 1)[1]
+        oid = paint(str(found[one])[:12], "commit")
+        click.echo(f"{oid} {rest.partition(':')[0]}  {one!r}")
 
 
 @click.command(short_help="Stage samples as an earlier commit has them.")
 @click.argument("arrayset")
 @click.argument("keys", nargs=-1)
 @click.option("--source", required=True, help="The revision to take them from.")
-def restore(arrayset: str, keys: tuple[str, ...], source: str) -> None:
+@json_option
+def restore(arrayset: str, keys: tuple[str, ...], source: str, as_json: bool) -> None:
     """Stage samples KEYS of ARRAYSET as revision --source has them; without KEYS all of it."""
     git = open_git()
     session = WriteSession(git)
     try:
         names = [sample_name(key) for key in keys]
         changed = restore_samples(session, resolve(git, source), arrayset, names)
+        if as_json:
+            print_json({"arrayset": arrayset, "samples": sorted(changed, key=key_order)})
+            return
         click.echo(f"{counted(len(changed), 'sample')} of {arrayset} staged as in {source}")
     finally:
         session.close()

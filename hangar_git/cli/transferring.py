@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..errors import InvalidInputError
+from .output import shows_progress
 
 Progress = Callable[[int, int, int], object]
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -17,7 +17,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 @contextmanager
 def progress_bar(what: str) -> Iterator[Progress]:
     """A bar of samples, with bytes and their rate, on a terminal, once it takes half a second."""
-    if not sys.stderr.isatty():
+    if not shows_progress():
         yield lambda _done, _total, _size: None
         return
     from tqdm import tqdm

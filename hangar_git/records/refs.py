@@ -15,6 +15,7 @@ from ..errors import (
     RevisionNotFoundError,
     StateError,
     StorageError,
+    did_you_mean,
 )
 from .gitrepo import GitRepository, Oid, fsynced_git_writes
 
@@ -60,7 +61,10 @@ def resolve(git: GitRepository, revision: str) -> Oid:
         why = (
             "means several commits" if "ambiguous" in str(error) else "is no branch, tag or commit"
         )
-        raise RevisionNotFoundError(f"revision {revision!r} {why} of this repository") from error
+        hint = did_you_mean(revision, list_branches(git)) if "several" not in why else ""
+        raise RevisionNotFoundError(
+            f"revision {revision!r} {why} of this repository{hint}"
+        ) from error
 
 
 def head_branch(git: GitRepository) -> str | None:
@@ -72,16 +76,18 @@ def head_branch(git: GitRepository) -> str | None:
     return None
 
 
-def list_branches(git: GitRepository) -> list[str]:
-    """Local branches, then remote-tracking ones (``origin/x``), each sorted."""
+def list_branches(git: GitRepository, *, remote: bool = True) -> list[str]:
+    """Local branches, then with `remote` the remote-tracking ones (``origin/x``), each sorted."""
     names = list(git.pygit2.references)
     local = sorted(name[len(HEADS) :] for name in names if name.startswith(HEADS))
-    remote = sorted(
+    if not remote:
+        return local
+    remotes = sorted(
         name[len(REMOTES) :]
         for name in names
         if name.startswith(REMOTES) and not name.endswith("/HEAD")
     )
-    return local + remote
+    return local + remotes
 
 
 def all_tips(git: GitRepository) -> Iterator[tuple[str, Oid]]:
@@ -134,7 +140,8 @@ def remove_branch(git: GitRepository, name: str) -> Oid:
     """Remove branch `name`; the commit it was at."""
     reference = git.pygit2.references.get(HEADS + name)
     if reference is None:
-        raise RevisionNotFoundError(f"no local branch {name!r}")
+        hint = did_you_mean(name, list_branches(git, remote=False))
+        raise RevisionNotFoundError(f"no local branch {name!r}{hint}")
     tip = _oid(reference.resolve())
     reference.delete()
     return tip

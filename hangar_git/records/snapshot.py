@@ -10,7 +10,7 @@ from pygit2.enums import FileMode
 
 from ..config import Config
 from ..dtypes import canonical_json
-from ..errors import FormatError, InvalidInputError, NotFoundError
+from ..errors import FormatError, InvalidInputError, NotFoundError, did_you_mean
 from ..keys import SampleKey, arrayset_name, key_text, metadata_key, parse_key_text
 from ..schema import Schema
 from .counts import RecordCounts
@@ -191,7 +191,8 @@ class Snapshot:
         """The records of arrayset `name`."""
         if name not in self._arraysets:
             if name not in self.arrayset_trees:
-                raise NotFoundError(f"no arrayset {name!r}")
+                hint = did_you_mean(name, self.arrayset_trees)
+                raise NotFoundError(f"no arrayset {name!r}{hint}")
             tree = self.git.read_tree(self.arrayset_trees[name].oid)
             where = f".hangar/arraysets/{name}"
             if "schema.json" not in tree or "records" not in tree or len(tree) != 2:

@@ -73,7 +73,8 @@ class LocalSamples:
         return self._store
 
     def missing(self, digests: Collection[Digest]) -> list[Digest]:
-        """Those of `digests` that are not here, in order."""
+        """Those of `digests` that are not here, in order; the others are on stable storage."""
+        self._store.sync()
         return self._store.missing(digests)
 
     def sizes(self, digests: Collection[Digest]) -> dict[Digest, int]:

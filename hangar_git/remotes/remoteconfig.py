@@ -19,6 +19,7 @@ from ..errors import (
     NotFoundError,
     RemoteNotFoundError,
     StateError,
+    did_you_mean,
 )
 from ..records.gitprogram import run_git
 from ..records.gitrepo import HANGAR_DIR, GitRepository
@@ -143,8 +144,10 @@ def remote_url(git: GitRepository, name: str) -> str:
     """
     urls = settings(git).get(f"remote.{name}.url", [])
     if not isinstance(name, str) or not urls:
+        hint = did_you_mean(str(name), remote_names(git))
         raise NotFoundError(
-            f"no remote {name!r} in this clone; add it with 'git hangar remote add {name} ADDRESS'"
+            f"no remote {name!r} in this clone"
+            + (hint or f"; add it with 'git hangar remote add {name} ADDRESS'")
         )
     return urls[0]
 

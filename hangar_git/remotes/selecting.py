@@ -11,7 +11,7 @@ from math import prod
 from blake3 import blake3
 
 from ..digest import DIGEST_SIZE_BYTES, Digest
-from ..errors import InvalidInputError, NotFoundError
+from ..errors import InvalidInputError, NotFoundError, did_you_mean
 from ..keys import SampleKey, key_text, sorted_keys
 from ..records.counts import RecordCounts
 from ..records.gitprogram import run_git
@@ -169,7 +169,8 @@ def choose(
         found = {row[0] for row in listed} | set(first.arrayset_trees)
         for name in selection.arraysets:
             if name not in found:
-                raise NotFoundError(f"no arrayset {name!r} in the commits asked for")
+                hint = did_you_mean(name, found)
+                raise NotFoundError(f"no arrayset {name!r} in the commits asked for{hint}")
     if selection.samples is not None:
         rows = _matching(rows, selection.samples)
     if selection.stratify is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..digest import Digest
+from ..digest import DIGEST_SIZE_BYTES, Digest
 from ..failpoints import failpoint
 from ..keys import SampleKey, key_text
 from ..records.edits import Edits
@@ -58,6 +58,19 @@ class StagingArea(StagedEdits):
         data = np.frombuffer(body, schema.dtype, size // schema.dtype.itemsize, at)
         self._store.writer(schema).put(data.reshape(shape))
         return size
+
+    def drop_lost(self) -> int:
+        """Drop, durably, edits whose samples are not in the store any more; their number."""
+        dropped = 0
+        for edits in filter(None, self.edits.arraysets.values()):
+            digests = {key: value[:DIGEST_SIZE_BYTES]
+                       for key, value in edits.values.items() if value is not None}  # fmt: skip
+            missing = set(self._store.missing(set(digests.values())))
+            for key in [key for key, digest in digests.items() if digest in missing]:
+                del edits.values[key]
+                dropped += 1
+        self.compact()
+        return dropped
 
     # -- edits ---------------------------------------------------------------------------------
 
@@ -119,7 +132,7 @@ class StagingArea(StagedEdits):
     ) -> None:
         """As `put`, for many samples: hashed and encoded by all processors."""
         step = max(1, FLUSH_BYTES // max(1, arrays[0].nbytes))
-        with self.deferring():
+        with nullcontext() if self.deferred else self.deferring():
             for at in range(0, len(keys), step):
                 part = arrays[at : at + step]
                 writer = self._store.writer(schema)
@@ -194,7 +207,7 @@ class StagingArea(StagedEdits):
                 yield
         except BaseException:
             self.edits = before
-            self._compact()
+            self.compact()
             raise
 
     # -- writing the journal -------------------------------------------------------------------
@@ -209,9 +222,9 @@ class StagingArea(StagedEdits):
         """
         failpoint("staging.added")
         if self._is_outdated:
-            self._compact()
+            self.compact()
         if self._new_data_bytes > _JOURNAL_DATA_BYTES:
-            self._store.flush()
+            self._store.flush(durable=False)
             self._new_data.clear()
             self._new_data_bytes = 0
         self._write_samples()
@@ -219,7 +232,7 @@ class StagingArea(StagedEdits):
             self._journal.append(self._unwritten())
             self._forget_unwritten()
         if self._journal.size_bytes > FLUSH_BYTES + 2 * self._compacted_bytes:
-            self._compact()
+            self.compact()
 
     def _write_samples(self) -> None:
         """Turn collected samples into lines, so that later lines come after them."""
@@ -242,9 +255,9 @@ class StagingArea(StagedEdits):
         self._new_data.clear()
         self._new_data_bytes = 0
 
-    def _compact(self) -> None:
+    def compact(self) -> None:
         """Put the journal's samples into containers, and keep its edits alone."""
-        self._store.flush()
+        self._store.flush(durable=False)
         self._rewrite()
 
     def _dump(self) -> bytes:
@@ -277,8 +290,9 @@ class StagingArea(StagedEdits):
     # -- committing ----------------------------------------------------------------------------
 
     def flush_data(self) -> None:
-        """Put all samples into containers, and all edits into the journal."""
-        self._store.flush()
+        """Put all samples into containers, on stable storage, and all edits into the journal."""
+        self._store.flush(durable=False)
+        self._store.sync()
         self._new_data.clear()
         self._new_data_bytes = 0
         self.flush()
@@ -291,7 +305,7 @@ class StagingArea(StagedEdits):
 
     def detach(self) -> None:
         """Continue in a copy of the journal, in case a former writer still has it open."""
-        self._journal.replace(self._dump() if self.branch is not None else b"")
+        self.compact() if self.branch is not None else self._journal.replace(b"")
 
     def close(self) -> None:
         """Release the journal."""

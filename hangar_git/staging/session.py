@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from ..errors import DirtyStagingError, RevisionNotFoundError, StateError, StorageError
+from ..errors import (
+    DirtyStagingError,
+    RevisionNotFoundError,
+    StateError,
+    StorageError,
+    did_you_mean,
+)
 from ..failpoints import failpoint
 from ..keys import SampleKey
 from ..records.branchmove import BranchMover
@@ -13,7 +19,7 @@ from ..records.counts import RecordCounts
 from ..records.edits import Edits, build_tree
 from ..records.gitrepo import GitRepository, ObjectWriter, Oid
 from ..records.recordfile import RecordValue
-from ..records.refs import HEADS, branch_tip, checked_branch_name, head_branch
+from ..records.refs import HEADS, branch_tip, checked_branch_name, head_branch, list_branches
 from ..records.snapshot import Snapshots
 from ..records.worktrees import git_dirs_using
 from ..store.store import Store
@@ -70,6 +76,8 @@ class WriteSession:
             self.store = Store(self._layout.root, writable=True)
             self.area = StagingArea(self._layout.journal, self.store)
             self.area.load()
+            if self.store.lost:
+                self._drop_lost()
             if self._lock.was_forced:
                 self.area.detach()
             self._settle(branch)
@@ -78,6 +86,12 @@ class WriteSession:
             raise
 
     # -- opening -------------------------------------------------------------------------------
+
+    def _drop_lost(self) -> None:
+        """Stage no longer what a loss of power took."""
+        if self.area.branch is not None and (count := self.area.drop_lost()):
+            log.warning("%d staged samples were lost with the power; stage them again", count)
+        self.store.settle()
 
     def _settle(self, wanted: str | None) -> None:
         """Choose the branch, and bring what was staged into line with where it is now."""
@@ -88,9 +102,9 @@ class WriteSession:
         tip = branch_tip(git, checked_branch_name(branch))
         if HEADS + branch not in git.pygit2.references and branch != head_branch(git):
             hint = "; changes are staged for it: make it again, or 'git hangar reset --staged'"
-            raise RevisionNotFoundError(
-                f"no local branch {branch!r}{hint if branch == staged_for else ''}"
-            )
+            if branch != staged_for:
+                hint = did_you_mean(branch, list_branches(git, remote=False))
+            raise RevisionNotFoundError(f"no local branch {branch!r}{hint}")
         if staged_for not in (None, branch):
             raise DirtyStagingError(
                 f"branch {staged_for!r} has staged changes; commit them, or drop them with"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import DirtyStagingError, RevisionNotFoundError, StateError
+from ..errors import DirtyStagingError, RevisionNotFoundError, StateError, did_you_mean
 from ..records.branchmove import BranchMover
 from ..records.gitprogram import run_git
 from ..records.gitrepo import GitRepository
@@ -59,8 +59,11 @@ def _require_branch(git: GitRepository, branch: str) -> None:
     # In a worktree, git switch makes a local branch of a remote's.
     names = [name.partition("/")[2] for name in list_branches(git)]
     if git.workdir is None or branch not in names:
+        hint = did_you_mean(branch, [*list_branches(git, remote=False), *names])
         raise RevisionNotFoundError(
-            f"no local branch {branch!r}; make it with 'git hangar branch create {branch}'"
+            f"no local branch {branch!r}{hint}"
+            if hint
+            else f"no local branch {branch!r}; make it with 'git hangar branch create {branch}'"
         )
 
 

@@ -60,11 +60,12 @@ class ContainerFile(io.RawIOBase):
                 self._error = error
         return size
 
-    def finish(self) -> None:
-        """Put everything on stable storage; raise the first OSError there was."""
+    def finish(self, *, durable: bool) -> None:
+        """Raise the first OSError there was; with `durable` put everything on stable storage."""
         if self._error is not None:
             raise self._error
-        os.fsync(self._fd)
+        if durable:
+            os.fsync(self._fd)
 
     def close(self) -> None:
         if not self.closed:

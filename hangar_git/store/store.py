@@ -35,10 +35,11 @@ from .checking import containers_of, scanned
 from .container import ContainerSpec, Group, StoredGroup
 from .containerfile import ContainerFile
 from .encoded import common_form, read_encoded
-from .index import ContainerRow, Index
+from .index import LOCATOR, ContainerRow, Index
 from .reading import SampleReader
 from .sharding import Selection
 from .storelock import StoreLock
+from .unsynced import UnsyncedList
 from .writing import SampleWriter
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class Store:
     ----------
     containers
         The directory of the containers.
+    lost
+        Containers of staged samples that a loss of power damaged; they are here until `settle`.
     streams
         Whether what is missing comes from a remote when it is read.
     """
@@ -84,6 +87,8 @@ class Store:
         self._index = Index(path / "index") if (path / "index").is_dir() else None
         self._reader = SampleReader(self.containers, self._index) if self._index else None
         self._lock = StoreLock(path / "store.lock")
+        self._unsynced = UnsyncedList(path / "unsynced", self.containers)
+        self.lost: list[str] = []
         self._writers: dict[str, SampleWriter] = {}
         self._pending: dict[Digest, bytes] = {}
         if writable:
@@ -96,6 +101,8 @@ class Store:
     def missing(self, digests: Collection[Digest]) -> list[Digest]:
         """Those of `digests` whose data is not on this machine."""
         found = self._index.find(digests) if self._index is not None else {}
+        if self._index is not None and not self.lost and self._unsynced.is_doubtful():
+            found = self._unsynced.without_doubtful(self._index, found)
         return [d for d in digests if d not in found and d not in self._pending]
 
     def get(self, digest: Digest, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -202,8 +209,14 @@ class Store:
         assert self._index is not None
         return self._index.get(digest) is not None
 
-    def flush(self) -> None:
-        """Put everything held into containers; durable against power loss when it returns.
+    def flush(self, *, durable: bool = True) -> None:
+        """Put everything held into containers.
+
+        Parameters
+        ----------
+        durable
+            Against loss of power when it returns; else only against the death of the process, and
+            against loss of power from the next `sync` on.
 
         Raises
         ------
@@ -214,11 +227,12 @@ class Store:
             return
         assert self._index is not None
         made: list[tuple[ContainerRow, list[StoredGroup]]] = []
+        durable = durable or not self._unsynced.can_defer
         with self._lock.shared():
             try:
                 for writer in self._writers.values():
                     for spec, groups in writer.take():
-                        made.append(self.make_container(spec, groups))
+                        made.append(self.make_container(spec, groups, durable=durable))
             except BaseException:
                 # They will be made again, and until then a full disk has better uses.
                 for row, _ in made:
@@ -234,10 +248,29 @@ class Store:
         for writer in self._writers.values():
             writer.discard()
 
+    def sync(self) -> None:
+        """Put on stable storage what `flush` left to the system.
+
+        Raises
+        ------
+        StorageError
+            The disk refused; syncing again may succeed.
+        """
+        if not self._unsynced.names() or self._unsynced.is_doubtful():
+            return
+        self._unsynced.sync()
+        failpoint("store.synced")
+        with self._lock.exclusive():
+            self._unsynced.sync()  # what came meanwhile; the rest takes no time now
+            self._unsynced.clear()
+
     def make_container(
-        self, spec: ContainerSpec, groups: list[Group]
+        self, spec: ContainerSpec, groups: list[Group], *, durable: bool = True
     ) -> tuple[ContainerRow, list[StoredGroup]]:
-        """Write a container, on stable storage and under its name, but not in the index yet."""
+        """Write a container under its name, but not in the index yet.
+
+        It is on stable storage or, if not `durable`, in the list of those that are not.
+        """
         backend = BACKENDS[spec.backend]
         name = f"{spec.backend}-{secrets.token_hex(8)}{backend.suffix}"
         temporary, final = self._tmp / name, self.containers / name
@@ -245,13 +278,16 @@ class Store:
             with ContainerFile(temporary) as file:
                 backend.write(cast("BinaryIO", file), spec, groups)
                 failpoint("store.container-written")
-                file.finish()
+                file.finish(durable=durable)
+            if not durable:
+                self._unsynced.add(name)
             failpoint("store.container-synced")
             stored = backend.scan(temporary)
             # Rename last: readers trust any file with a final name.
             temporary.chmod(0o444)
             temporary.rename(final)
-            fsync_path(self.containers)
+            if durable:
+                fsync_path(self.containers)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise StorageError.of(error, f"writing container {final}") from error
@@ -273,16 +309,9 @@ class Store:
         made: Sequence[tuple[ContainerRow, list[StoredGroup]]],
         samples: Collection[Digest],
     ) -> None:
-        """Index new containers in place of old ones, and remove these.
+        """Index new containers, as `make_container` gave them, in place of old ones; remove these.
 
-        Parameters
-        ----------
-        names
-            File names of the old ones.
-        made
-            What `make_container` gave for the new ones.
-        samples
-            All that the old ones hold.
+        `names` are the file names of the old ones, `samples` all that they hold.
         """
         assert self._index is not None
         with self._lock.exclusive():
@@ -306,7 +335,29 @@ class Store:
             if held:  # others add at this moment: what they write is not left
                 for left in self._tmp.iterdir():
                     left.unlink()
+        if self._unsynced.is_doubtful():
+            self.lost = self._unsynced.damaged()
+            if self.lost:
+                self._forget(self.lost)
+            else:
+                self.settle()
         self.refresh()
+
+    def _forget(self, names: Collection[str]) -> None:
+        """Take containers out of the index."""
+        assert self._index is not None
+        numbers = {number for number, name in self._index.names().items() if name in names}
+        rows = self._index.all() if numbers else ()
+        samples = [digest for digest, row in rows if LOCATOR.unpack(row)[1] in numbers]
+        self._index.add([], instead_of=names, dropped=samples)
+
+    def settle(self) -> None:
+        """End the recovery from a loss of power: what is `lost` is named nowhere any more."""
+        for name in self.lost:
+            (self.containers / name).unlink(missing_ok=True)
+        self.lost = []
+        self._unsynced.sync()
+        self._unsynced.clear()
 
     def _index_anew(self) -> None:
         """For a reader whose index was lost: make it again, if that can be done here."""
@@ -326,7 +377,7 @@ class Store:
             known = set()
         new = []
         for path in paths:
-            if path.name in known:
+            if path.name in known or path.name in self.lost:
                 continue
             try:
                 container = scanned(path)

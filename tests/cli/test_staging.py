@@ -77,14 +77,14 @@ def test_status_tells_every_kind_of_change(filled):
     said = json.loads(filled("status", "--json"))
     assert not said["clean"]
     assert said["base"] == git(filled.path, "rev-parse", "HEAD")
-    assert said["metadata"] == {"added": ["new"], "changed": ["kept"], "removed": ["old"]}
+    assert said["metadata"] == {"added": ["new"], "mutated": ["kept"], "deleted": ["old"]}
     arraysets = said["arraysets"]
     assert {name: one["change"] for name, one in arraysets.items()} == {
         "gone": "removed", "images": "changed", "new": "new", "other": "replaced",
     }  # fmt: skip
     samples = arraysets["images"]["samples"]
-    assert samples == {"added": [5], "changed": ["a"], "removed": ["b"]}
-    assert arraysets["other"]["samples"] == {"added": ["y"], "changed": [], "removed": ["x"]}
+    assert samples == {"added": [5], "mutated": ["a"], "deleted": ["b"]}
+    assert arraysets["other"]["samples"] == {"added": ["y"], "mutated": [], "deleted": ["x"]}
     shown = filled("status")
     for text in ("images: 1 added, 1 changed, 1 removed", "new: 0 samples", "gone: 1 sample\n"):
         assert text in shown

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -112,7 +113,94 @@ def test_manual_pages_are_valid_roff(tmp_path):
 )  # fmt: skip
 def test_a_typo_is_told_what_was_meant(arguments, meant, filled):
     said = filled.fails(*arguments, code=2)
-    assert meant in said.split("Error:")[1].partition("Did you mean")[2]
+    assert meant in said.partition("Did you mean")[2]
+
+
+def test_names_that_are_almost_right_are_told(filled):
+    filled("branch", "create", "topic")
+    for wrong, meant in (
+        (["export", "imges"], "images"), (["checkout", "topik"], "topic"),
+        (["summary", "topci"], "topic"), (["diff", "imags"], "images"),
+        (["blame", "image"], "images"), (["branch", "delete", "topi"], "topic"),
+        (["view", "Images", "a"], "images"),
+    ):  # fmt: skip
+        assert f"did you mean '{meant}'?" in filled.fails(*wrong)
+    assert "did you mean" not in filled.fails("export", "something")
+
+
+def test_whatever_reports_does_so_in_json(filled):
+    """What needs a remote is in tests/remotes."""
+    first = filled("log").split()[1]
+
+    def told(*arguments: str, code: int = 0):
+        done = filled.run(*arguments, "--json")
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)
+
+    assert told("branch", "list") == {"writer": "master", "branches": ["master"]}
+    filled("branch", "create", "topic")
+    for value, branch in ((7, "topic"), (8, "master")):
+        filled("checkout", branch)
+        co = Repository(filled.path).checkout(write=True)
+        co["images"]["a"] = np.full((2, 3), value, np.uint8)
+        co.close()
+        kinds = {"added": [], "mutated": ["a"], "deleted": []}
+        assert told("status")["arraysets"]["images"]["samples"] == kinds
+        made = told("commit", "-m", branch)
+        assert made["arraysets"]["images"]["samples"] == kinds
+        assert (made["branch"], made["message"]) == (branch, branch)
+    conflict = told("merge", "topic", code=1)["conflicts"][0]
+    assert (conflict["arrayset"], conflict["key"], conflict["type"]) == ("images", "a", "t3")
+    assert told("resolve", "images", "a", "--theirs") == {"left": 0, "conflicts": 1}
+    merged = told("merge", "--continue")
+    assert merged["commit"] == told("show")["commit"]
+    assert told("restore", "images", "a", "--source", first)["samples"] == ["a"]
+    assert told("reset", "--staged")["dropped"]["arraysets"]["images"]["samples"]["mutated"] == [
+        "a"
+    ]
+    assert told("reset", "--staged")["dropped"]["arraysets"] == {}
+    assert told("revert", "HEAD^2")["branch"] == "master"
+    assert told("blame", "images", "b") == [{"sample": "b", "commit": first}]
+    for command in ("du", "fsck", "gc", "repack", "plugins", "summary", "log", "diff"):
+        assert isinstance(told(command), dict), command
+    assert told("remote", "list") == []
+    assert told("arrayset", "list")[0]["num_samples"] == 2
+    users = filled.path / "users.json"
+    filled("users", "add", "ann", "--file", str(users), "--token", "laptop", "--right", "read")
+    assert told("users", "list", "--file", str(users)) == [
+        {"name": "ann", "password": False, "tokens": ["laptop"], "rights": ["read:*"]}
+    ]
+
+
+def test_the_exit_code_of_diff_tells_on_demand_whether_anything_differs(filled):
+    assert filled.run("diff", "HEAD", "--exit-code").returncode == 0
+    co = Repository(filled.path).checkout(write=True)
+    co.metadata["m"] = "v"
+    co.close()
+    assert filled.run("diff").returncode == 0
+    done = filled.run("diff", "--exit-code")
+    assert (done.returncode, done.stdout) == (1, "+ metadata 'm': 'v'\n")
+
+
+def test_colors_are_those_that_git_would_use(filled):
+    plain, colored = filled("log"), filled("log", "--color")
+    assert colored.startswith("* \x1b[33m")
+    assert click.unstyle(colored) == plain
+    assert filled("log", "--color=always", "--no-color") == plain
+    assert "\x1b" in filled("diff", "--color", "HEAD") or filled("diff", "HEAD") == ""
+    for setting, command in (
+        ("color.ui", "log"),
+        ("color.diff", "show"),
+        ("color.branch", "branch"),
+    ):
+        subprocess.run(["git", "config", setting, "always"], cwd=filled.path, check=True)
+        arguments = [command, "list"] if command == "branch" else [command]
+        assert "\x1b[" in filled(*arguments)
+        assert "\x1b[" not in filled(*arguments, "--color=never")
+        assert "\x1b[" not in filled(*arguments, NO_COLOR="1")
+        assert "\x1b[" in filled(*arguments, "--color=always", NO_COLOR="1")
+    assert "\x1b" not in filled("status", "--json", "--color")
+    assert "sometimes" in filled.fails("status", "--color=sometimes", code=2)
 
 
 def complete(shell, *words: str) -> list[str]:

@@ -12,14 +12,26 @@ from hangar_git.cli.main import main
     [
         (["nope"], "'git hangar -h'"),
         (["--nope"], "'git hangar -h'"),
-        (["status", "--nope"], "'git hangar status --help'"),
+        (["status", "--nope"], "'git hangar status -h'"),
+        (["branch", "create"], "'git hangar branch create -h'"),
+        (["merge"], "'git hangar merge -h'"),
+        (["export", "x", "--out"], "'git hangar -h'"),
+        (["diff", "--color=sometimes"], "'git hangar diff -h'"),
+        (["completion", "tcsh"], "'git hangar completion -h'"),
     ],
 )
-def test_a_usage_error_names_a_help_option_that_reaches_us(arguments, hint, capsys):
+def test_a_usage_error_is_a_line_with_a_help_option_that_reaches_us(arguments, hint, capsys):
     assert main(arguments) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert f"Try {hint} for help.\n" in said.err
+    assert len(said.err.splitlines()) == 1
+    assert said.err.startswith("error: ")
+    assert said.err.endswith(f"; try {hint}\n")
+
+
+def test_a_group_without_a_command_lists_its_commands(capsys):
+    assert main(["branch"]) == 2
+    assert "create" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["status", "-h"], ["status", "--help"]])

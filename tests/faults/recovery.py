@@ -87,11 +87,25 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": root, "PYTHONHASHSEED": "0", **more}
 
 
+def start_machine_anew(path: Path) -> None:
+    """Give the list of unsynced containers another boot id: after a power loss it has one."""
+    unsynced = path / ".git" / "hangar" / "unsynced"
+    if unsynced.exists():
+        lines = unsynced.read_text().splitlines(keepends=True)
+        unsynced.write_text("".join(["another\n", *lines[1:]]))
+
+
 def check_writable_after_power_loss(path: Path) -> None:
-    """A writer opens, with no manual step, and commits."""
+    """A writer opens, with no manual step, and commits; whatever is then committed is there."""
     co = Repository(path).checkout(write=True)
     co.metadata["after"] = "power loss"
     co.commit("after power loss")
+    co.close()
+    assert not (path / ".git" / "hangar" / "unsynced").exists()
+    co = Repository(path).checkout()
+    for key, value in co["images"].items():
+        old = scenario.old_value(key) if key in scenario.OLD_KEYS else None
+        assert any(np.array_equal(value, one) for one in (old, scenario.new_value(key)))
     co.close()
     subprocess.run([*GIT, "fsck", "--strict", "--no-dangling"], cwd=path, check=True,
                    capture_output=True)  # fmt: skip

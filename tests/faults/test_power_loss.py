@@ -69,6 +69,7 @@ def test_power_loss_at_any_step_leaves_the_old_state_or_the_new(
             continue
         seen.add(fingerprint)
         disk.survivors(target, names_survive=names_survive)
+        recovery.start_machine_anew(target)
         states.append(recovery.committed_state(target, commit))
         recovery.check_writable_after_power_loss(target)
     # Once the new state is durable, it stays.
@@ -83,5 +84,6 @@ def test_a_commit_that_returned_survives(traced_run, tmp_path):
         for step in steps:
             disk.play(step)
         disk.survivors(tmp_path / "survivor", names_survive=names_survive)
+        recovery.start_machine_anew(tmp_path / "survivor")
         assert recovery.committed_state(tmp_path / "survivor", commit) == "new"
         recovery.check_git(tmp_path / "survivor")
