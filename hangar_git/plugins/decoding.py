@@ -24,7 +24,7 @@ _TASK_BYTES = 1 << 20
 as long as reading it."""
 _AHEAD = 4
 """Tasks in all, for each thread, that are begun before their results are taken."""
-_TABLES = ("npz", "csv", "parquet", "arrow", "webdataset")
+_TABLES = ("npz", "csv", "parquet", "arrow", "webdataset", "zarr")
 
 
 @dataclass(slots=True)
