@@ -128,16 +128,20 @@ class StagingArea(StagedEdits):
             self.flush()
 
     def put_many(
-        self, name: str, keys: Sequence[SampleKey], schema: Schema, arrays: Sequence[NDArray[Any]]
-    ) -> None:
-        """As `put`, for many samples: hashed and encoded by all processors."""
+        self, name: str, keys: Sequence[SampleKey], schema: Schema, arrays: Sequence[NDArray[Any]],
+        *, ours: bool = False,
+    ) -> None:  # fmt: skip
+        """As `put`, for many samples: hashed and encoded by all processors.
+
+        `ours` is for `SampleWriter.put_many`.
+        """
         step = max(1, FLUSH_BYTES // max(1, arrays[0].nbytes))
         with nullcontext() if self.deferred else self.deferring():
             for at in range(0, len(keys), step):
                 part = arrays[at : at + step]
                 writer = self._store.writer(schema)
                 held_before = writer.held_bytes
-                digests = writer.put_many(part)
+                digests = writer.put_many(part, ours=ours)
                 new_bytes = writer.held_bytes - held_before
                 self._new_data_bytes += new_bytes
                 if 0 < new_bytes <= _JOURNAL_DATA_BYTES:  # more goes into a container anyway

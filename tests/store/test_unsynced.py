@@ -10,7 +10,6 @@ from repositories import make_repository
 
 from hangar_git import Repository
 from hangar_git.remotes.localstore import LocalSamples
-from hangar_git.staging.layout import Layout
 
 SHAPE = (1 << 20,)
 
@@ -97,16 +96,14 @@ def test_a_list_cut_off_in_a_name_is_that_of_the_whole_lines(staged):
 
 
 def test_whoever_is_told_that_a_sample_is_here_can_rely_on_it(staged):
-    from hangar_git.records.gitrepo import GitRepository
-    from hangar_git.staging.staged import read_edits
-
-    git = GitRepository(staged.parents[1])
-    records = read_edits(git).edits.arraysets["images"].values.values()
+    co = Repository(staged.parents[1]).checkout(write=True)
+    records = co._session.area.edits.arraysets["images"].values.values()
     digests = [record[:32] for record in records]
+    co.close()
     lose_power(staged)
-    assert LocalSamples(Layout.of(git).root).missing(digests) == digests
+    assert LocalSamples(staged).missing(digests) == digests
     Repository(staged.parents[1]).checkout(write=True).close()
-    assert LocalSamples(Layout.of(git).root).missing(digests) == []
+    assert LocalSamples(staged).missing(digests) == []
 
 
 def test_a_transfer_syncs_what_it_says_is_here(staged):
