@@ -38,15 +38,17 @@ Chosen: TypeAlias = str | Sequence[str] | None
 class RemoteArrayset(ArraysetBase):
     """An arrayset without its records, whose samples are read from a remote by digest."""
 
-    def __init__(self, name: str, schema: Schema, store: StreamedStore) -> None:
-        super().__init__(ArraysetRecords.new(name, schema), store)
-
     def __len__(self) -> int:
         """None: it knows no names, which are with the rows that it reads."""
         return 0
 
+    @classmethod
+    def of(cls, name: str, schema: Schema, store: StreamedStore) -> RemoteArrayset:
+        """The arrayset of this name whose samples `store` streams."""
+        return cls(ArraysetRecords.new(name, schema), store)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteArrayset, (self._name, self._schema, self._store)
+        return RemoteArrayset.of, (self._name, self._schema, self._store)
 
 
 def chosen_arraysets(checkout: Any, arraysets: Chosen) -> list[ArraysetBase]:
@@ -80,10 +82,10 @@ def from_remote(
     git: GitRepository = columns[0].aset._base.git
     access = RemoteAccess.of(git, remote, token=worker_token)
     _check_there(git, columns, remote, access)
-    # What came is used at once: keeping it would only take memory from the worker.
-    store = StreamedStore(Stream(None, access.open, cache_bytes=0))
+    # What came is used at once: keeping it would only take memory from the workers.
+    store = StreamedStore(Stream(None, access, cache_bytes=0))
     return [
-        column.read_through(RemoteArrayset(column.name, column.aset._schema, store))
+        column.read_through(RemoteArrayset.of(column.name, column.aset._schema, store))
         for column in columns
     ]
 
