@@ -65,7 +65,7 @@ def aligned(
         return columns
     count = int(len(local) - local.sum())
     if keys is not None or not local.any():
-        key = columns[0].keys[int(np.argmin(local))]
+        key = np.asarray(columns[0].keys, object)[int(np.argmin(local))]
         raise DataNotLocalError(
             f"data of {count} samples is not on this machine, such as of sample {key!r}: fetch it"
             f" first (git hangar fetch-data), or read it from a remote as it is needed"

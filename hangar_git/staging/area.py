@@ -60,12 +60,17 @@ class StagingArea(StagedEdits):
         return size
 
     def drop_lost(self) -> int:
-        """Drop, durably, edits whose samples are not in the store any more; their number."""
-        dropped = 0
+        """Drop, durably, edits whose samples are not in the store any more; their number.
+
+        Edits may also name samples that never were on this machine, such as those of a merge in a
+        partial clone: these stay.
+        """
+        dropped, lost = 0, self._store.lost_samples
         for edits in filter(None, self.edits.arraysets.values()):
             digests = {key: value[:DIGEST_SIZE_BYTES]
                        for key, value in edits.values.items() if value is not None}  # fmt: skip
             missing = set(self._store.missing(set(digests.values())))
+            missing = missing if lost is None else missing & lost
             for key in [key for key, digest in digests.items() if digest in missing]:
                 del edits.values[key]
                 dropped += 1

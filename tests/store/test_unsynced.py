@@ -86,6 +86,18 @@ def test_what_a_loss_of_power_took_is_staged_no_longer_and_the_rest_is(staged, h
     co.close()
 
 
+def test_edits_of_samples_that_never_were_here_survive_a_loss_of_power(staged):
+    repo = Repository(staged.parents[1])
+    co = repo.checkout(write=True)
+    elsewhere = b"\7" * 32
+    co._session.area.set_record("images", 99, elsewhere)
+    co.close()
+    lose_power(staged, [listed(staged)[0]])
+    co = repo.checkout(write=True)
+    assert sorted(co["images"].keys()) == [2, 3, 99]
+    co.close()
+
+
 def test_a_list_cut_off_in_a_name_is_that_of_the_whole_lines(staged):
     with (staged / "unsynced").open("a") as file:
         file.write("01-cut")
