@@ -28,6 +28,11 @@ Keys: TypeAlias = NDArray[np.int64] | list[SampleKey]
 """The keys of rows; as an array where all are integers."""
 
 
+def listed(keys: Keys) -> list[SampleKey]:
+    """The keys of rows, as users have them."""
+    return keys.tolist() if isinstance(keys, np.ndarray) else keys
+
+
 @dataclass
 class _Kept:
     """Samples in memory, which of them are there yet, and the row before which all are."""

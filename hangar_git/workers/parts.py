@@ -15,7 +15,6 @@ from ..api.arrayset import ArraysetBase
 from ..api.checkout import ReaderCheckout
 from ..digest import DIGEST_SIZE_BYTES
 from ..errors import DataNotLocalError, InvalidInputError, NotFoundError
-from ..keys import SampleKey
 from ..records.gitrepo import GitRepository
 from ..records.recordfile import shape_of
 from ..records.snapshot import ArraysetRecords
@@ -25,7 +24,7 @@ from ..remotes.remoteconfig import find_remote
 from ..remotes.streaming import Stream, StreamedStore
 from ..schema import Schema
 from ..store.container import element_count
-from ..views.columns import Column, Keys
+from ..views.columns import Column, listed
 
 PART_BYTES = 32 << 20
 """A part has about so many bytes of samples: few enough that a worker holds several."""
@@ -134,11 +133,6 @@ def row_ranges(count: int, bytes_of_row: float, part_size: int | None) -> list[N
         raise InvalidInputError(f"partition_size is a number of samples, not {part_size!r}")
     size = part_size or max(1, int(PART_BYTES // (bytes_of_row + _ROW_BYTES)))
     return [np.arange(at, min(at + size, count)) for at in range(0, max(count, 1), size)]
-
-
-def listed(keys: Keys) -> list[SampleKey]:
-    """The keys of rows, as users have them."""
-    return keys.tolist() if isinstance(keys, np.ndarray) else keys
 
 
 def read_items(column: Column) -> Iterator[tuple[Any, Any]]:
