@@ -76,9 +76,10 @@ def make_torch_iterable_dataset(
     ----------
     arraysets, keys, index_range, field_names
         As for `make_torch_dataset`.
-    batch_size, shuffle, seed, block_size, pool_blocks, drop_last, even, collate, bucket_by,
+    batch_size, shuffle, seed, block_size, pool_blocks, drop_last, even, collate, bucket_by
+        As for `make_numpy_dataset`.
     transform, prefetch
-        As for `make_numpy_dataset`; the batches that `transform` is given are of tensors.
+        The same; the batches that `transform` is given are of tensors.
     rank, world_size
         By default those of `torch.distributed`, if that is at work.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..digest import DIGEST_SIZE_BYTES, Digest
@@ -16,35 +15,12 @@ from ..records.gitrepo import GitRepository, Oid
 from ..records.snapshot import Snapshot
 from ..staging.layout import Layout
 from ..transfer.samples import SampleStore
-from .needed import NeededDigests, needed_by_file
+from .needed import NAMED_AT_MOST, Lacking, NeededDigests, needed_by_file, needed_digests
 from .opening import opened_data
 from .remoteconfig import find_remote
-from .sending import named_by
 
 _ASKED_AT_ONCE = 1 << 15
-_NAMED_AT_MOST = 3
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-
-
-@dataclass(frozen=True, slots=True)
-class Lacking:
-    """Samples that pushed commits name and the data remote lacks.
-
-    Parameters
-    ----------
-    count
-        How many.
-    some
-        Arrayset and key, as written, of a few.
-    """
-
-    count: int
-    some: tuple[tuple[str, str], ...]
-
-    def __str__(self) -> str:
-        shown = ", ".join(f"{arrayset}/{key}" for arrayset, key in self.some)
-        more = f" and {self.count - len(self.some):,} more" if self.count > len(self.some) else ""
-        return f"{shown}{more}"
 
 
 def pushed_commits(updates: str) -> list[Oid]:
@@ -82,7 +58,7 @@ def lacking_data(
     for needed in _batches(needed_by_file(git, new, _all_refs(git), objects=objects)):
         absent = store.missing(list(needed))
         lacking.update(absent)
-        for digest in absent[: _NAMED_AT_MOST - len(some)]:
+        for digest in absent[: NAMED_AT_MOST - len(some)]:
             some[needed[digest]] = None
     return Lacking(len(lacking), tuple(some)) if lacking else None
 
@@ -103,14 +79,14 @@ def lacking_at(
         How many samples were asked for, and what is lacking; None if nothing.
     """
     remote = find_remote(git, name)
-    places = _named_at(git, tip) if base is None else named_by(git, [str(tip)], [str(base)]).places
+    places = _named_at(git, tip) if base is None else needed_digests(git, [tip], [base])
     if not places:
         return 0, None
     asked, absent = list(places), []
     with opened_data(git, remote) as store:
         for at in range(0, len(asked), _ASKED_AT_ONCE):
             absent += store.missing(asked[at : at + _ASKED_AT_ONCE])
-    some = tuple(places[digest] for digest in absent[:_NAMED_AT_MOST])
+    some = tuple(places[digest] for digest in absent[:NAMED_AT_MOST])
     return len(asked), Lacking(len(absent), some) if absent else None
 
 

@@ -12,6 +12,7 @@ import pytest
 import hangar_git
 from hangar_git import errors, external
 from hangar_git.cli.main import HIDDEN, PROGRAM, cli
+from hangar_git.cli.pluginoptions import PluginCommand
 
 from .pages import DOCS, PAGES, ROOT
 
@@ -64,9 +65,10 @@ def test_commands_and_options_that_a_page_names_exist(page):
             known = {
                 option for one in command.params for option in (*one.opts, *one.secondary_opts)
             }
-            if command.context_settings.get("ignore_unknown_options"):
-                continue  # options of plugins
-            used = re.findall(r"(?<!\S)(--[a-z][\w-]*)", rest)
+            used = re.findall(r"(?<!\S)(--[a-z][\w-]*=?)", rest)
+            if isinstance(command, PluginCommand):  # takes those of plugins, as --NAME=VALUE
+                used = [option for option in used if not option.endswith("=")]
+            used = [option.rstrip("=") for option in used]
             assert {*used} - known - {"--help"} == set(), match[0]
 
 
