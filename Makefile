@@ -41,6 +41,10 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/remotes.py
+	$(BIN)/python benchmarks/importing.py
+	$(BIN)/python benchmarks/loaders.py
+	$(BIN)/python benchmarks/workers.py
 
 # Python code of the protocol, which is checked in.
 proto: $(STAMP)
