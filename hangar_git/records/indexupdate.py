@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,12 +162,7 @@ class IndexUpdate:
                 (top / path).unlink(missing_ok=True)
             _remove_empty_parents((top / path).parent, top)
         if changed:
-            # In the index that is not in place yet: git takes no lock that a kill would leave.
-            self._git(
-                "-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync",
-                "checkout-index", "-f", "-u", "-q", "-z", "--stdin",
-                index=self._new_index, stdin="\0".join(changed).encode(), check=True,
-            )  # fmt: skip
+            self._check_out(changed)
         # The update is forgotten in the end: a file lost after that would look like a local edit.
         files = [top / path for path in changed]
         for place in {*files, *(parent for file in files for parent in file.parents)}:
@@ -178,6 +173,17 @@ class IndexUpdate:
         self._new_index.rename(self._index)
         failpoint("commit.index-renamed")
         self.unlock()
+
+    def _check_out(self, paths: Sequence[str]) -> None:
+        # From the index that is not in place yet: git takes no lock that a kill would leave.
+        command = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync",
+                   "checkout-index", "-f", "-u", "-q", "-z", "--stdin")  # fmt: skip
+        listed = "\0".join(paths).encode()
+        done = self._git(*command, index=self._new_index, stdin=listed)
+        if done.returncode != 0:
+            # Git LFS may not find what a pointer stands for: then the pointer is put there.
+            self._git(*command, index=self._new_index, stdin=listed, check=True,
+                      environment={"GIT_LFS_SKIP_SMUDGE": "1"})  # fmt: skip
 
     def _skipped(self) -> set[str]:
         """Paths that a sparse checkout leaves out of the worktree."""
@@ -192,14 +198,15 @@ class IndexUpdate:
 
     def _git(
         self, *arguments: str, index: Path | None = None, stdin: bytes | None = None,
-        check: bool = False,
+        check: bool = False, environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
+        own = {"GIT_INDEX_FILE": str(index)} if index else {}
         return run_git(
             *arguments,
             git_dir=self.worktree.git_dir,
             workdir=self.worktree.workdir,
             stdin=stdin,
-            environment={"GIT_INDEX_FILE": str(index)} if index else None,
+            environment={**own, **(environment or {})},
             check=check,
         )
 

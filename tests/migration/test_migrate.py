@@ -124,6 +124,18 @@ def test_what_did_not_change_keeps_its_record(source, kind, target):
     assert main(["diff", first, last, "--json"]) == 0
 
 
+def test_pointers_are_put_into_the_worktree_where_git_lfs_does_not_find_objects(tmp_path, target):
+    source = LfsFolder(tmp_path / "source")
+    (source.path / ".gitattributes").write_text("data/** filter=lfs -text\n")
+    source.commit({"a.npy": npy(1)}, "one")
+    smudge = 'test -n "$GIT_LFS_SKIP_SMUDGE" && cat'
+    for name, value in (("smudge", smudge), ("clean", "cat"), ("required", "true")):
+        target.git("config", f"filter.lfs.{name}", value)
+    target.migrate("lfs", source.data, "images")
+    assert "oid sha256:" in (target.path / "data" / "a.npy").read_text()
+    assert target.git("status", "--porcelain") == ""
+
+
 def test_data_alone_goes_on_top_of_a_branch(source, kind, target):
     (target.path / "mine.txt").write_text("mine")
     target.git("add", "mine.txt")
