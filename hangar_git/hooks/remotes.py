@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ..errors import HangarError, StateError
-from ..records.gitrepo import GitRepository
+from ..records.gitrepo import GitRepository, Oid
 from ..remotes.checks import lacking_data, pushed_commits, refusal
 from ..remotes.localstore import LocalSamples
 from ..remotes.opening import opened_data
@@ -36,7 +36,8 @@ def pre_push(git: GitRepository, arguments: Sequence[str]) -> int:
     name, url = arguments[0], arguments[-1]
     # Names of branches may hold what other ways of splitting take for the end of a line.
     lines = [line.split(" ") for line in sys.stdin.read().split("\n")]
-    tips = [oid for oid in dict.fromkeys(line[1] for line in lines if line[1:]) if oid.strip("0")]
+    oids = dict.fromkeys(line[1] for line in lines if line[1:])
+    tips = [Oid(hex=oid) for oid in oids if oid.strip("0")]
     try:
         _send(git, name, url, tips)
     except HangarError as error:
@@ -45,11 +46,11 @@ def pre_push(git: GitRepository, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _send(git: GitRepository, name: str, url: str, tips: list[str]) -> None:
+def _send(git: GitRepository, name: str, url: str, tips: list[Oid]) -> None:
     named = name in remote_names(git)
     remote = find_remote(git, name) if named else _unnamed(git, url)
     needed = to_send(git, remote, tips)
-    if needed.places:
+    if needed:
         with opened_data(git, remote, push=True) as store:
             copied = send_samples(git, needed, store, remote.where)
         if copied.samples:

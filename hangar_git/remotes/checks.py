@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..digest import Digest
@@ -12,32 +11,10 @@ from ..errors import InvalidInputError
 from ..records.gitprogram import run_git
 from ..records.gitrepo import GitRepository, Oid
 from ..transfer.samples import SampleStore
-from .needed import NeededDigests, needed_by_file
+from .needed import NAMED_AT_MOST, Lacking, NeededDigests, needed_by_file
 
 _ASKED_AT_ONCE = 1 << 15
-_NAMED_AT_MOST = 3
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-
-
-@dataclass(frozen=True, slots=True)
-class Lacking:
-    """Samples that pushed commits name and the data remote lacks.
-
-    Parameters
-    ----------
-    count
-        How many.
-    some
-        Arrayset and key, as written, of a few.
-    """
-
-    count: int
-    some: tuple[tuple[str, str], ...]
-
-    def __str__(self) -> str:
-        shown = ", ".join(f"{arrayset}/{key}" for arrayset, key in self.some)
-        more = f" and {self.count - len(self.some):,} more" if self.count > len(self.some) else ""
-        return f"{shown}{more}"
 
 
 def pushed_commits(updates: str) -> list[Oid]:
@@ -75,7 +52,7 @@ def lacking_data(
     for needed in _batches(needed_by_file(git, new, _all_refs(git), objects=objects)):
         absent = store.missing(list(needed))
         lacking.update(absent)
-        for digest in absent[: _NAMED_AT_MOST - len(some)]:
+        for digest in absent[: NAMED_AT_MOST - len(some)]:
             some[needed[digest]] = None
     return Lacking(len(lacking), tuple(some)) if lacking else None
 

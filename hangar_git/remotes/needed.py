@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -15,6 +16,9 @@ from ..records.gitrepo import HANGAR_DIR, GitRepository, Oid
 NeededDigests: TypeAlias = dict[Digest, tuple[str, str]]
 """Digest -> an arrayset and a key, as it is written, that name it."""
 
+NAMED_AT_MOST = 3
+"""Of samples that lack, how many are named."""
+
 _ARRAYSETS = f"{HANGAR_DIR}/arraysets"
 # Commits come from others: what is no name or key is no record to any reader, and must not reach a
 # terminal. A link would be read as a record file, if it stood in the place of one.
@@ -23,6 +27,27 @@ _PATH = re.compile(rf"{re.escape(_ARRAYSETS)}/([A-Za-z0-9_][A-Za-z0-9._-]*)/reco
 _RECORD = re.compile(rb"^[0-9a-f]{8}\t([!-~]+)\t([0-9a-f]{64})(?=[\t\n])", re.MULTILINE)
 _BLOB_MODES = (b"100", b"120")
 _COMMITS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """Samples that commits name and that are not where they are needed.
+
+    Parameters
+    ----------
+    count
+        How many.
+    some
+        Arrayset and key, as written, of a few.
+    """
+
+    count: int
+    some: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{arrayset}/{key}" for arrayset, key in self.some)
+        more = f" and {self.count - len(self.some):,} more" if self.count > len(self.some) else ""
+        return f"{shown}{more}"
 
 
 class _Changed(NamedTuple):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 from ..errors import InvalidInputError, RevisionNotFoundError
 from ..records.gitprogram import run_git
-from ..records.gitrepo import GitRepository
-from ..records.refs import HEADS
+from ..records.gitrepo import GitRepository, Oid
+from ..records.refs import HEADS, REMOTES, all_tips, branch_tip
 from ..transfer.client import GrpcStore
 from ..transfer.copying import Copied
 from ..transfer.credentials import Credentials
 from .gitremote import git_over, run_remote_git
+from .needed import NeededDigests, needed_digests
 from .opening import open_server, opened_data
 from .remoteconfig import Remote, find_remote, settings
-from .sending import Named, named_by, send_samples
+from .sending import send_samples
 
 Progress = Callable[[int, int, int], object]
 """Told samples done, samples in all, and bytes of the last parcel."""
@@ -64,12 +65,14 @@ class Force:
         return found
 
 
-def to_send(git: GitRepository, remote: Remote, tips: list[str]) -> Named:
-    """Samples that a push of `tips` names, and that the remote is not known to have.
+def to_send(git: GitRepository, remote: Remote, tips: Sequence[Oid]) -> NeededDigests:
+    """Samples that a push of `tips` needs, and that the remote is not known to have.
 
     What its remote-tracking branches lead to it has, if the data went to the same address.
     """
-    return named_by(git, tips, [f"--remotes={remote.name}"] if _has_sent(git, remote) else [])
+    own = f"{REMOTES}{remote.name}/"
+    known = [tip for ref, tip in all_tips(git) if ref.startswith(own)]
+    return needed_digests(git, tips, known if _has_sent(git, remote) else [])
 
 
 def _has_sent(git: GitRepository, remote: Remote) -> bool:
@@ -79,7 +82,7 @@ def _has_sent(git: GitRepository, remote: Remote) -> bool:
     return settings(git).get(f"remote.{remote.name}.hangarsentto", [""])[-1] == remote.where
 
 
-def remember_address(git: GitRepository, remote: Remote, tips: list[str]) -> None:
+def remember_address(git: GitRepository, remote: Remote, tips: Sequence[Oid]) -> None:
     """Note that what the remote-tracking branches lead to is at the address the remote has now.
 
     Not so if they lead to more than `tips`, whose data alone is known to be there.
@@ -87,7 +90,7 @@ def remember_address(git: GitRepository, remote: Remote, tips: list[str]) -> Non
     if _has_sent(git, remote):
         return
     others = run_git(
-        "rev-list", "--max-count=1", f"--remotes={remote.name}", "--not", *tips,
+        "rev-list", "--max-count=1", f"--remotes={remote.name}", "--not", *map(str, tips),
         git_dir=git.git_dir,
     )  # fmt: skip
     if not others.stdout:
@@ -120,22 +123,20 @@ def push(
     if not isinstance(branch, str) or not branch:
         raise InvalidInputError(f"a branch is pushed by its name, not {branch!r}")
     remote = find_remote(git, name)
-    tip = git.pygit2.references.get(HEADS + branch)
+    tip = branch_tip(git, branch)
     if tip is None:
         raise RevisionNotFoundError(f"no local branch {branch!r}")
-    named = to_send(git, remote, [HEADS + branch])
+    needed = to_send(git, remote, [tip])
     copied = Copied(0, 0, 0)
     opened = (
-        opened_data(git, remote, push=True, credentials=credentials)
-        if named.places
-        else nullcontext()
+        opened_data(git, remote, push=True, credentials=credentials) if needed else nullcontext()
     )
     with opened as store:
         if store is not None:
-            copied = send_samples(git, named, store, remote.where, progress)
+            copied = send_samples(git, needed, store, remote.where, progress)
         _push_refs(git, remote, branch, store, credentials, force or Force())
-    remember_address(git, remote, [HEADS + branch])
-    return Pushed(branch, len(named.places), copied)
+    remember_address(git, remote, [tip])
+    return Pushed(branch, len(needed), copied)
 
 
 def _push_refs(

@@ -35,6 +35,11 @@ _SERVICE = "/hangar.v1.Hangar/"
 _MAX_MESSAGE_BYTES = 16 << 20
 _KEEPALIVE_MS = 20_000
 _WINDOW_BYTES = 4 << 20
+_CERTIFICATE_HINTS = {
+    # By OpenSSL's code of what is wrong (X509_V_ERR_...).
+    **dict.fromkeys((9, 10), "; or this machine's clock is wrong"),
+    **dict.fromkeys((18, 19, 20, 21), "; name the authority that signed it with HANGAR_SSL_CAINFO"),
+}
 _STREAMS = 4
 _MAX_STREAMS = 16
 
@@ -352,11 +357,7 @@ def why_not_trusted(address: ServerAddress, options: ClientOptions) -> RemoteCon
                 context.wrap_socket(plain, server_hostname=address.host).close()
         except ssl.SSLCertVerificationError as error:
             said = error.verify_message.rstrip(".")
-            hint = (
-                "; name the authority that signed it with HANGAR_SSL_CAINFO"
-                if error.verify_code in (18, 19, 20, 21)
-                else ""
-            )
+            hint = _CERTIFICATE_HINTS.get(error.verify_code, "")
             return RemoteConnectionError(
                 f"the certificate of {address.endpoint} is not trusted: {said}{hint}",
                 retryable=False,

@@ -122,7 +122,7 @@ class Authority:
         ).sign(self._key, hashes.SHA256())  # fmt: skip
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def _builder(self, subject: x509.Name, key, days: int):
+    def _builder(self, subject: x509.Name, key, days: int, since: int = -10):
         now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
@@ -130,18 +130,20 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=10))
+            .not_valid_before(now + dt.timedelta(days=since))
             .not_valid_after(now + dt.timedelta(days=days))
         )
 
-    def issue(self, name: str, host: str = "localhost", days: int = 1) -> tuple[Path, Path]:
-        """A certificate for `host` and its key; one with negative `days` has expired."""
+    def issue(
+        self, name: str, host: str = "localhost", days: int = 1, since: int = -10
+    ) -> tuple[Path, Path]:
+        """A certificate for `host` and its key, valid between so many days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         hosts: list[x509.GeneralName] = [x509.DNSName(host)]
         if host == "localhost":
             hosts.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-        certificate = self._builder(subject, key, days).add_extension(
+        certificate = self._builder(subject, key, days, since).add_extension(
             x509.SubjectAlternativeName(hosts), critical=False
         ).sign(self._key, hashes.SHA256())  # fmt: skip
         cert, private = self.directory / f"{name}.crt", self.directory / f"{name}.key"

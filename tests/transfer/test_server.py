@@ -515,7 +515,8 @@ def test_tls_works_and_a_bad_certificate_is_one_clear_line(tmp_path):
     cases = {
         "good": (authority.issue("good"), authority, ""),
         "unknown": (authority.issue("unknown"), None, "not trusted.*HANGAR_SSL_CAINFO"),
-        "expired": (authority.issue("expired", days=-1), authority, "expired"),
+        "expired": (authority.issue("expired", days=-1), authority, "expired; or .* clock"),
+        "early": (authority.issue("early", days=9, since=5), authority, "not yet valid; .* clock"),
         "other": (authority.issue("other", "elsewhere"), authority, "[Hh]ostname mismatch"),
     }
     for (cert, key), trusted, said in cases.values():
