@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # that this never brings CUDA; where pip knows none, those tests are skipped.
 TORCH := torch==2.13.0+cpu
 
-.PHONY: setup demo test fmt lint type bench proto man docs check clean
+.PHONY: setup demo test fmt lint type bench proto man docs wheel check clean
 
 setup: $(STAMP)
 
@@ -41,6 +41,10 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/remotes.py
+	$(BIN)/python benchmarks/importing.py
+	$(BIN)/python benchmarks/loaders.py
+	$(BIN)/python benchmarks/workers.py
 
 # Python code of the protocol, which is checked in.
 proto: $(STAMP)
@@ -55,6 +59,10 @@ man: $(STAMP)
 # The site, in build/site; a warning is an error.
 docs: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going -j auto -d build/doctrees docs build/site
+
+# dist/, and the wheel at work in a fresh environment of each Python at hand.
+wheel:
+	.ci/wheel
 
 # What CI runs.
 check: lint type test

@@ -177,7 +177,7 @@ def clients(report: Report) -> None:
 
 
 def million(report: Report) -> None:
-    data = workloads.load("million")
+    data = workloads.load("tiny")
     with scratch() as directory, Server(directory / "served") as server:
         repo = filled(directory / "repo", data)
         path, clone = Path(repo.path), directory / "clone"

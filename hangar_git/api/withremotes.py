@@ -88,7 +88,7 @@ def streaming_store(
     store = StreamedStore(
         Stream(
             str(Layout.of(git).root),
-            RemoteOfClone(str(git.git_dir), name),
+            RemoteOfClone.of(git, name),
             CACHE_BYTES if cache_bytes is None else cache_bytes,
             keep,
             disk_bytes or 0,

@@ -116,11 +116,13 @@ def completion(shell: str) -> None:
     click.echo(SCRIPTS[shell], nl=False)
 
 
-def complete_command(command: click.Command) -> None:
-    """Have the arguments of `command` completed by what their names say they are."""
+def complete_command(command: click.Command, group: str = "") -> None:
+    """Have the arguments of `command`, in `group`, completed by what their names say they are."""
     for parameter in command.params:
         name = (parameter.name or "").lower()
         finder = _FINDERS.get(name)
+        if name == "name" and command.name not in _MAKING:
+            finder = _NAMED.get(group)
         # A parameter may complete itself; paths and choices do.
         if finder is None or parameter._custom_shell_complete is not None:
             continue
@@ -209,10 +211,21 @@ def _formats(_: click.Context) -> list[str]:
     return list(dict.fromkeys(plugin_manager().extensions("save")))
 
 
+def _remotes(_: click.Context) -> list[str]:
+    from ..remotes.remoteconfig import remote_names
+
+    return remote_names(_git())
+
+
+_MAKING = ("add", "create")
+"""Commands whose NAME is a new one."""
+_NAMED: dict[str, Callable[[click.Context], Iterable[str]]] = {
+    "arrayset": _arraysets, "branch": _branches, "remote": _remotes,
+}  # fmt: skip
 _FINDERS: dict[str, Callable[[click.Context], Iterable[str]]] = {
     "startpoint": _revisions, "revision": _revisions, "source": _revisions,
     "branchname": _branches, "branch": _branches, "arguments": _arguments_of_diff,
     "arrayset": _arraysets, "labels": _arraysets,
     "sample": _samples, "names": _samples, "keys": _samples, "key": _samples,
-    "plugin": _plugins, "format_": _formats,
+    "remote": _remotes, "plugin": _plugins, "format_": _formats,
 }  # fmt: skip

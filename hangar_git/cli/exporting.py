@@ -8,12 +8,14 @@ from itertools import islice
 from pathlib import Path
 
 import click
+import numpy as np
 
 from ..api.arrayset import ArraysetBase
 from ..errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from ..keys import SampleKey, sorted_keys
 from ..plugins.base import BasePlugin, ContainerPlugin, FilePlugin, Form, Sample, replacing
 from ..plugins.names import detail_of, file_stem
+from ..plugins.zarrs import ZarrPlugin
 from ..threads import cpu_count
 from .names import sample_name, shown_name
 from .opening import open_repository, reading
@@ -56,7 +58,8 @@ def export(
     webp bmp wav flac nii dcm    is in int=10.npy, a nested sample in outer/inner.npy
     txt bin                      (the default for texts and bytes)
     npz h5 zarr parquet arrow    ARRAYSET.npz and the like, with all samples
-    csv tsv tar                  (tar is a WebDataset; --encode=png has images in it)
+    csv tsv tar                  (tar is a WebDataset; --encode=png has images in it; in Zarr,
+                                 smaller samples of varying shape are filled up with zeros)
 
     Options --NAME=VALUE that are not listed here are the plugin's: --quality=95 for jpg,
     --rate=16000 for wav.
@@ -75,7 +78,9 @@ def export(
         out.mkdir(parents=True, exist_ok=True)
         shown = progress(_samples(aset, keys), len(keys), "Exporting", "sample")
         try:
-            if isinstance(found, ContainerPlugin):
+            if isinstance(found, ZarrPlugin):
+                _to_view(aset, checkout.commit_hash, keys, taken[0])
+            elif isinstance(found, ContainerPlugin):
                 _to_one(found, shown, taken[0], form, len(keys))
             else:
                 _to_many(found, shown, out, extension)
@@ -145,6 +150,28 @@ def _samples(aset: ArraysetBase, keys: list[SampleKey]) -> Iterator[Sample]:
         at += step
         size_bytes = max(1, *(len(d) if isinstance(d, str | bytes) else d.nbytes for d in data))
         step = max(1, min(_BATCH_SAMPLES, _BATCH_BYTES // size_bytes))
+
+
+def _to_view(aset: ArraysetBase, commit: str, keys: list[SampleKey], path: Path) -> None:
+    """The same that ``checkout.to_zarr()`` shows, of some samples, as a directory."""
+    from ..views.columns import Column
+    from ..views.zarrstore import CommitStore
+
+    if aset.kind == "bytes":
+        raise InvalidInputError("samples of kind bytes cannot be in a Zarr array")
+    if options := plugin_options():
+        raise InvalidInputError(f"zarr takes no option {next(iter(options))!r}")
+    column = Column.of(aset)
+    if len(keys) < len(column):
+        wanted = set(keys)
+        all_keys = column.keys.tolist() if isinstance(column.keys, np.ndarray) else column.keys
+        column = column.take(np.flatnonzero([key in wanted for key in all_keys]))
+    with replacing(path) as part:
+        written = CommitStore.of_columns(commit, [column]).write_to(part)
+        # In samples, though they come by chunks.
+        for _ in progress((row for rows in written for row in range(rows)), len(keys),
+                          "Exporting", "sample"):  # fmt: skip
+            pass
 
 
 def _to_one(

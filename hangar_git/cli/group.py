@@ -105,8 +105,11 @@ class LazyGroup(click.Group):
 def _complete(command: click.Command) -> None:
     from .completion import complete_command
 
-    for one in command.commands.values() if isinstance(command, click.Group) else [command]:
-        complete_command(one)
+    if not isinstance(command, click.Group):
+        complete_command(command)
+        return
+    for one in command.commands.values():
+        complete_command(one, command.name or "")
 
 
 def _offer_quiet(command: click.Command) -> None:

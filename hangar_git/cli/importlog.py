@@ -23,7 +23,7 @@ class ImportLog:
     def __init__(self, directory: Path, identity: Sequence[object]) -> None:
         name = blake3(json.dumps(identity).encode()).hexdigest(16)
         self._path = directory / f"{name}.jsonl"
-        self._lines: list[str] = []
+        self._noted: list[tuple[Path, Stamp, Sequence[SampleKey]]] = []
 
     def read(self) -> dict[str, tuple[Stamp, list[SampleKey]]]:
         """Stamp and keys of each file by its path; a line that was cut off is left out."""
@@ -42,18 +42,19 @@ class ImportLog:
 
     def note(self, path: Path, stamp: Stamp, keys: Sequence[SampleKey]) -> None:
         """Remember a file whose samples are all staged; `write` makes it last."""
-        texts = [key_text(key) for key in keys]
-        self._lines.append(json.dumps([str(path.absolute()), *stamp, texts]))
+        self._noted.append((path, stamp, keys))
 
     def write(self) -> None:
         """Append what was noted."""
-        if self._lines:
+        if self._noted:
             self._path.parent.mkdir(exist_ok=True)
+            rows = [[str(path.absolute()), *stamp, [*map(key_text, keys)]]
+                    for path, stamp, keys in self._noted]  # fmt: skip
             with self._path.open("a") as file:
-                file.write("".join(f"{line}\n" for line in self._lines))
-            self._lines.clear()
+                file.write("".join(f"{json.dumps(row)}\n" for row in rows))
+            self._noted.clear()
 
     def remove(self) -> None:
         """Forget all of it."""
-        self._lines.clear()
+        self._noted.clear()
         self._path.unlink(missing_ok=True)

@@ -7,7 +7,9 @@ from dataclasses import asdict
 import click
 
 from ..errors import StateError
+from ..records.refs import resolve
 from ..remotes import remoteconfig
+from ..remotes.checks import lacking_at
 from .here import open_git
 from .output import counted, json_option, print_json
 from .transferring import duration_s
@@ -88,6 +90,36 @@ def compact(name: str, grace: str, as_json: bool) -> None:
             click.echo(f"left as it is: {what}", err=True)
     if report.damaged:
         click.get_current_context().exit(1)
+
+
+@remote.command()
+@click.argument("name")
+@click.argument("revision", default="HEAD", metavar="[REVISION]")
+@json_option
+def check(name: str, revision: str, as_json: bool) -> int:
+    """Ask remote NAME whether it has the data of REVISION, or of all commits in a range A..B.
+
+    Nothing is transferred. The exit code is 1 if anything is missing there.
+    """
+    git = open_git()
+    base, dots, tip = revision.rpartition("..")
+    since = resolve(git, base or "HEAD") if dots else None
+    asked, lacking = lacking_at(git, name, resolve(git, tip or "HEAD"), since)
+    if as_json:
+        some = lacking.some if lacking is not None else ()
+        document = {
+            "remote": name,
+            "revision": revision,
+            "samples": asked,
+            "missing": lacking.count if lacking is not None else 0,
+            "some": [{"arrayset": arrayset, "sample": key} for arrayset, key in some],
+        }
+        print_json(document)
+    elif lacking is None:
+        click.echo(f"{name} has the data of {revision}: {counted(asked, 'sample')}")
+    else:
+        click.echo(f"{name} lacks {lacking.count:,} of {counted(asked, 'sample')}: {lacking}")
+    return 1 if lacking is not None else 0
 
 
 @remote.command()

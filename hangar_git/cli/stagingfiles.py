@@ -13,7 +13,7 @@ import numpy as np
 
 from ..api.checkout import WriterCheckout
 from ..errors import AlreadyExistsError, HangarError, InvalidInputError
-from ..keys import SampleKey, arrayset_name
+from ..keys import SampleKey, arrayset_name, random_key
 from ..plugins.decoding import Decoded, Loader, stamp_of
 from ..plugins.finding import Found, Naming
 from ..schema import Schema, new_schema
@@ -175,7 +175,8 @@ class FileStager:
         keys: list[SampleKey] = []
         if decoded.alone or self._keep_going:
             rows = list(self._checked(decoded))
-            decoded.unchanged()
+            if not decoded.alone:  # of one sample it was found out when that was read
+                decoded.unchanged()
             for row in rows:
                 self._add(decoded, *row)
             keys = [key for key, _ in rows]
@@ -210,19 +211,19 @@ class FileStager:
                         f" use --overwrite; to go on with an import, --resume"
                     )
                 seen.add(key)
-            self._schema.accept(data, self._aset.name, key or "without a name")
+            array = self._schema.accept(data, self._aset.name, key or "without a name")
             if self._keep_going and not decoded.alone:
-                held_bytes += len(data) if isinstance(data, str | bytes) else data.nbytes
+                held_bytes += array.nbytes
                 if held_bytes > _HELD_BYTES:
                     raise InvalidInputError("too large to be taken whole; leave out --keep-going")
-            yield key, data
+            yield key, array
 
     def _add(self, decoded: Decoded, key: SampleKey, data: Any) -> None:
         if self.labels is not None:
             self._label_rows[key] = self.labels.label(decoded.file)
         self._origins[key] = decoded.file.path
         self._rows.append((key, data))
-        self._row_bytes += len(data) if isinstance(data, str | bytes) else data.nbytes
+        self._row_bytes += data.nbytes
         self.count += 1
         if self._row_bytes > _BATCH_BYTES and not (decoded.alone or self._keep_going):
             self._flush()
@@ -230,16 +231,15 @@ class FileStager:
     def _flush(self) -> None:
         """Stage what is held."""
         if self._rows:
-            if self._schema.nested:
-                self._aset.update(dict(self._rows))
-            else:
-                data = [one for _, one in self._rows]
-                if self._schema.named_samples:
-                    self._aset.add_batch([key for key, _ in self._rows], data)
-                else:
-                    self._aset.add_batch(None, data)
-                    # Their names were made up: what is read again could not be told from them.
-                    self._finished = []
+            keys = [key for key, _ in self._rows]
+            arrays = [array for _, array in self._rows]
+            if not self._schema.named_samples:
+                keys = [random_key() for _ in arrays]
+                # Their names were made up: what is read again could not be told from them.
+                self._finished = []
+            self._aset._session.check()
+            # Nobody else has these arrays, so that they are held without another copy.
+            self._area.put_many(self._aset.name, keys, self._schema, arrays, ours=True)
         if self._label_rows and self.labels is not None:
             self.labels.arrayset.add_batch(self._label_rows)
         for decoded, keys in self._finished:

@@ -40,8 +40,8 @@ def from_checkout(
 ) -> Any:
     """Arraysets of a commit, lazily: workers read samples from a remote, in bulk, and verify them.
 
-    An arrayset of one shape is a `dask.array.Array` of shape (n, *shape), cut along its first axis,
-    in the order of ``keys()``. One whose shape varies, or of kind str or bytes, is a
+    An arrayset of one shape is a `dask.array.Array` of shape ``(n, *shape)``, cut along its first
+    axis, in the order of ``keys()``. One whose shape varies, or of kind str or bytes, is a
     `dask.bag.Bag` of pairs of key and sample.
 
     Parameters
@@ -126,8 +126,8 @@ def write(
     Parameters
     ----------
     data
-        Arrayset name -> a `dask.array.Array` of shape (n, *shape); or a `dask.bag.Bag` of pairs of
-        key and sample (of samples where they are unnamed).
+        Arrayset name -> a `dask.array.Array` of shape ``(n, *shape)``; or a `dask.bag.Bag` of pairs
+        of key and sample (of samples where they are unnamed).
     checkout
         A writer checkout. What else is staged in it goes into the same commit.
     message

@@ -11,7 +11,7 @@ import numpy as np
 from ..api.arrayset import ArraysetBase
 from ..errors import DataNotLocalError, InvalidInputError, NotFoundError
 from ..keys import SampleKey, sample_key
-from ..views.columns import Column, equal_keys
+from ..views.columns import Column, equal_keys, listed
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def aligned(
         return columns
     count = int(len(local) - local.sum())
     if keys is not None or not local.any():
-        key = columns[0].keys[int(np.argmin(local))]
+        key = listed(columns[0].keys)[int(np.argmin(local))]
         raise DataNotLocalError(
             f"data of {count} samples is not on this machine, such as of sample {key!r}: fetch it"
             f" first (git hangar fetch-data), or read it from a remote as it is needed"
@@ -108,9 +108,8 @@ def _named(columns: list[Column], keys: Iterable[SampleKey]) -> list[Column]:
     wanted = [_key(key) for key in keys]
     if not wanted:
         raise InvalidInputError("keys is empty: there must be at least one sample")
-    known = columns[0].keys
-    listed = known.tolist() if isinstance(known, np.ndarray) else known
-    places = {(type(key), key): place for place, key in enumerate(listed)}
+    known = enumerate(listed(columns[0].keys))
+    places = {(type(key), key): place for place, key in known}
     try:
         rows = np.array([places[type(key), key] for key in wanted], np.int64)
     except KeyError as error:

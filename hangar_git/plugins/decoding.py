@@ -6,8 +6,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ from .manager import PluginManager
 from .names import stem_and_extension
 
 _TASK_FILES = 64
-_TASK_BYTES = 256 << 10
-"""Small files go to a thread together: handing one over takes as long as reading it."""
-_TABLES = ("npz", "csv", "parquet", "arrow", "webdataset")
+_TASK_BYTES = 1 << 20
+"""Small files go to a thread together, up to so many or so much of samples: handing one over takes
+as long as reading it."""
+_AHEAD = 4
+"""Tasks in all, for each thread, that are begun before their results are taken."""
+_TABLES = ("npz", "csv", "parquet", "arrow", "webdataset", "zarr")
 
 
 @dataclass(slots=True)
@@ -53,10 +56,16 @@ class Decoded:
         if stamp_of(self.file.path) != self.stamp:
             raise InvalidInputError(f"{self.file.path}: changed while it was read")
 
+    def size_bytes(self) -> int:
+        """Of the sample, if it is one; else as much as a task may have."""
+        if not self.alone:
+            return _TASK_BYTES
+        return sum(int(getattr(data, "nbytes", 0)) for data, _ in self.found)
+
 
 def stamp_of(path: Path) -> tuple[int, int]:
     """Size in bytes and time of the last change of a file."""
-    status = path.stat()
+    status = os.stat(path)  # noqa: PTH116  # half the time of Path.stat
     return status.st_size, status.st_mtime_ns
 
 
@@ -138,36 +147,40 @@ class Loader:
             found = self._function(file.path)(file.path)
         except Exception as error:  # noqa: BLE001  # plugins of others raise anything
             return Decoded(file, (), True, stamp, error)
-        if isinstance(found, tuple):
-            return Decoded(file, (found,), True, stamp)
-        return Decoded(file, found, False, stamp)
+        if not isinstance(found, tuple):
+            return Decoded(file, found, False, stamp)
+        decoded = Decoded(file, (found,), True, stamp)
+        try:
+            decoded.unchanged()
+        except (HangarError, OSError) as error:
+            decoded.error = error
+        return decoded
 
     def load_all(self, files: Iterable[Found]) -> Iterator[Decoded]:
         """Read files, in order and some of them ahead."""
         threads = cpu_count()
         waiting: deque[Future[list[Decoded]]] = deque()
+        left = iter(files)
+        size = 1
         with ThreadPoolExecutor(threads, "hangar-decode") as pool:
             try:
-                for task in _tasks(files):
-                    waiting.append(pool.submit(lambda part=task: [self.load(one) for one in part]))  # type: ignore[misc]
-                    if len(waiting) > 2 * threads:
-                        yield from waiting.popleft().result()
+                while part := list(islice(left, size)):
+                    waiting.append(pool.submit(self._load_part, part))
+                    if len(waiting) > _AHEAD * threads:
+                        done = waiting.popleft().result()
+                        size = _task_files(done)
+                        yield from done
                 while waiting:
                     yield from waiting.popleft().result()
             finally:
                 for future in waiting:
                     future.cancel()
 
+    def _load_part(self, files: list[Found]) -> list[Decoded]:
+        return [self.load(one) for one in files]
 
-def _tasks(files: Iterable[Found]) -> Iterator[list[Found]]:
-    part: list[Found] = []
-    size_bytes = 0
-    for file in files:
-        part.append(file)
-        with suppress(OSError):  # reading will tell
-            size_bytes += os.stat(file.path).st_size  # noqa: PTH116  # half the time of Path.stat
-        if len(part) >= _TASK_FILES or size_bytes >= _TASK_BYTES:
-            yield part
-            part, size_bytes = [], 0
-    if part:
-        yield part
+
+def _task_files(done: list[Decoded]) -> int:
+    """How many files the next task should have, if they are like those of the last one."""
+    size_bytes = sum(one.size_bytes() for one in done) // len(done)
+    return max(1, min(_TASK_FILES, _TASK_BYTES // max(1, size_bytes)))

@@ -7,7 +7,7 @@ by their name; in a group, by the group's name and theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,16 +37,7 @@ def samples_of(
     dataset
         The one that is asked for; or a group.
     """
-    if dataset is not None:
-        wanted = dataset.strip("/")
-        chosen = {path: one for path, one in datasets.items()
-                  if path == wanted or path.startswith(f"{wanted}/")}  # fmt: skip
-        if not chosen:
-            raise InvalidInputError(
-                f"{where}: there is no dataset {dataset!r}, but {', '.join(datasets)}"
-            )
-    else:
-        chosen = datasets
+    chosen = chosen_of(where, datasets, dataset)
     arrays = {path: one for path, one in chosen.items() if path.rpartition("/")[2] != KEYS}
     stacks = [path for path, one in arrays.items() if _is_stack(one, form)]
     if stacks and len(arrays) > 1:
@@ -56,11 +47,12 @@ def samples_of(
     if stacks:
         group = stacks[0].rpartition("/")[0]
         keys = datasets.get(f"{group}/{KEYS}" if group else KEYS)
-        yield from _along(where, arrays[stacks[0]], keys)
+        names = None if keys is None else [_text(one) for one in keys[()]]
+        yield from along(where, arrays[stacks[0]], names)
         return
     prefix = f"{DATA}/" if dataset is None and all(p.startswith(f"{DATA}/") for p in arrays) else ""
-    if dataset is not None and wanted not in arrays:
-        prefix = f"{wanted}/"
+    if dataset is not None and dataset.strip("/") not in arrays:
+        prefix = f"{dataset.strip('/')}/"
     for path, one in arrays.items():
         yield np.array(one[()], order="C"), path.removeprefix(prefix)
 
@@ -71,11 +63,26 @@ def _is_stack(one: Any, form: Form | None) -> bool:
     return int(one.ndim) == form.rank + 1
 
 
-def _along(where: str, stack: Any, keys: Any | None) -> Iterator[tuple[Any, str | int]]:
+def chosen_of(where: str, datasets: dict[str, Any], dataset: str | None) -> dict[str, Any]:
+    """The dataset that is asked for, or those of the group; by default all."""
+    if dataset is None:
+        return datasets
+    wanted = dataset.strip("/")
+    chosen = {path: one for path, one in datasets.items()
+              if path == wanted or path.startswith(f"{wanted}/")}  # fmt: skip
+    if not chosen:
+        raise InvalidInputError(
+            f"{where}: there is no dataset {dataset!r}, but {', '.join(datasets)}"
+        )
+    return chosen
+
+
+def along(
+    where: str, stack: Any, keys: Sequence[str | int] | None
+) -> Iterator[tuple[Any, str | int]]:
+    """The rows of a dataset, and their names; they are numbered if there are none."""
     count = int(stack.shape[0])
-    names: Any = range(count)
-    if keys is not None:
-        names = [_text(one) for one in keys[()]]
+    names: Any = range(count) if keys is None else keys
     if len(names) != count:
         raise InvalidInputError(f"{where}: has {count} samples and {len(names)} keys")
     row_bytes = max(1, stack.dtype.itemsize * int(np.prod(stack.shape[1:])))

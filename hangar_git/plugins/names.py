@@ -7,7 +7,7 @@ may be another sample's name; a nested sample is ``outer/inner``. ``=`` is in no
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from os.path import splitext
 
 from ..errors import InvalidInputError
 from ..keys import SampleKey, SimpleKey, sample_key
@@ -73,8 +73,8 @@ def stem_and_extension(name: str) -> tuple[str, str]:
     for double in _DOUBLE:
         if name.lower().endswith(double):
             return name[: -len(double)], double
-    path = PurePosixPath(name)
-    return path.stem, path.suffix.lower()
+    stem, extension = splitext(name)  # noqa: PTH122  # a tenth of the time of Path
+    return (name, "") if extension == "." else (stem, extension.lower())
 
 
 def replaced(stem: str, by: str) -> str:

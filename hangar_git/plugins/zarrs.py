@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InvalidInputError
+from ..keys import parse_key_text
 from .base import ContainerPlugin, Form, Sample, readable
-from .hierarchy import DATA, KEYS, samples_of, write
+from .hierarchy import DATA, KEYS, along, chosen_of, samples_of, write
+from .names import file_stem
 
 _CHUNK_BYTES = 1 << 20
+_COMMIT = "hangar_commit"
+"""Attribute of groups that are a view of a commit."""
 
 
 class ZarrPlugin(ContainerPlugin):
@@ -31,6 +36,9 @@ class ZarrPlugin(ContainerPlugin):
         Path(fpath).stat()
         with readable(fpath, "a Zarr directory"):
             found = zarr.open(str(fpath), mode="r")
+            if isinstance(found, zarr.Group) and _COMMIT in found.attrs:
+                yield from _of_view(str(fpath), found, form, dataset)
+                return
             if isinstance(found, zarr.Array):
                 arrays = {Path(fpath).stem: found}
             else:
@@ -61,3 +69,33 @@ class ZarrPlugin(ContainerPlugin):
 
         write(samples, form, stack, lambda n, a: group.create_array(n, data=a, **options),
               keys, count)  # fmt: skip
+
+
+def _of_view(
+    where: str, group: Any, form: Form | None, dataset: str | None
+) -> Iterator[tuple[Any, str | int]]:
+    """The samples of an arrayset in a view of a commit: an array whose first axis is the keys'."""
+    arrays = dict(group.arrays())
+    axes = {name: (array.metadata.dimension_names or [""])[0] for name, array in arrays.items()}
+    data = {name: array for name, array in arrays.items() if axes[name] != name}
+    chosen = chosen_of(where, data, dataset)
+    if len(chosen) != 1:
+        raise InvalidInputError(
+            f"{where}: holds several arraysets; choose one with --dataset=NAME: {', '.join(data)}"
+        )
+    ((name, array),) = chosen.items()
+    if axes[name] not in arrays:
+        raise InvalidInputError(f"{where}: array {name!r} lacks its keys {axes[name]!r}")
+    keys = [one if isinstance(one, int) else file_stem(parse_key_text(one))
+            for one in arrays[axes[name]][...].tolist()]  # fmt: skip
+    raw = form is not None and form.kind == "array" and array.dtype != form.dtype and (
+        array.ndim == form.rank + 2 and array.dtype == np.uint8
+        and array.shape[-1] == form.dtype.itemsize
+    )  # fmt: skip
+    for row, key in along(where, array, keys):
+        if form is not None and form.kind == "str":
+            yield str(row[()]), key
+        elif raw and form is not None:  # of a dtype that Zarr has no name for
+            yield row.view(form.dtype)[..., 0], key
+        else:
+            yield row, key

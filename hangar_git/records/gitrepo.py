@@ -109,6 +109,10 @@ class GitRepository:
 
     # -- reading -------------------------------------------------------------------------------
 
+    def forget(self) -> None:
+        """Free the objects that libgit2 keeps; not while another thread reads."""
+        self.pygit2.free()
+
     def read_blob(self, oid: Oid) -> bytes:
         """Content of the blob `oid`; a partial clone fetches what it lacks through git."""
         try:

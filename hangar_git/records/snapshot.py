@@ -53,6 +53,11 @@ class ArraysetRecords:
         assert self._git is not None
         return self._git
 
+    def apart(self) -> ArraysetRecords:
+        """The same, over a handle of the repository that no other uses."""
+        git = GitRepository(self.git.git_dir)
+        return ArraysetRecords(git, self.name, self.schema, self.records_oid, self._counts)
+
     @classmethod
     def new(cls, name: str, schema: Schema) -> ArraysetRecords:
         """An arrayset without records, in no commit yet."""

@@ -25,7 +25,8 @@ _opened = threading.local()
 class RemoteAccess(SampleStore):
     """The data of a remote; a `SampleStore` that pickles, and is opened where it is used.
 
-    Each thread has a connection of its own, which it keeps.
+    Each thread that uses it has a connection of its own, which it keeps. To call it opens another
+    one, as streams do, which see to their connections themselves.
 
     Parameters
     ----------
@@ -91,11 +92,11 @@ class RemoteAccess(SampleStore):
             _opened.process, _opened.stores = os.getpid(), {}
         stores: dict[RemoteAccess, SampleStore] = _opened.stores
         if self not in stores:
-            stores[self] = self.open()
+            stores[self] = self()
         return stores[self]
 
-    def open(self) -> SampleStore:
-        """A connection of its own; RemoteError if the remote cannot be reached, or refuses."""
+    def __call__(self) -> SampleStore:
+        """A connection; its errors say what a worker lacks."""
         data = data_address(self.address)
         server = server_of(data)
         if server is not None:

@@ -6,12 +6,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ..digest import Digest
+from ..digest import DIGEST_SIZE_BYTES, Digest
 from ..errors import InvalidInputError
+from ..keys import key_text
+from ..records.counts import RecordCounts
 from ..records.gitprogram import run_git
 from ..records.gitrepo import GitRepository, Oid
+from ..records.snapshot import Snapshot
+from ..staging.layout import Layout
 from ..transfer.samples import SampleStore
-from .needed import NAMED_AT_MOST, Lacking, NeededDigests, needed_by_file
+from .needed import NAMED_AT_MOST, Lacking, NeededDigests, needed_by_file, needed_digests
+from .opening import opened_data
+from .remoteconfig import find_remote
 
 _ASKED_AT_ONCE = 1 << 15
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -55,6 +61,43 @@ def lacking_data(
         for digest in absent[: NAMED_AT_MOST - len(some)]:
             some[needed[digest]] = None
     return Lacking(len(lacking), tuple(some)) if lacking else None
+
+
+def lacking_at(
+    git: GitRepository, name: str, tip: Oid, base: Oid | None = None
+) -> tuple[int, Lacking | None]:
+    """What remote `name` lacks of the samples that commit `tip` names; nothing is transferred.
+
+    Parameters
+    ----------
+    base
+        Ask for what the commits since `base` name, each of them.
+
+    Returns
+    -------
+    tuple
+        How many samples were asked for, and what is lacking; None if nothing.
+    """
+    remote = find_remote(git, name)
+    places = _named_at(git, tip) if base is None else needed_digests(git, [tip], [base])
+    if not places:
+        return 0, None
+    asked, absent = list(places), []
+    with opened_data(git, remote) as store:
+        for at in range(0, len(asked), _ASKED_AT_ONCE):
+            absent += store.missing(asked[at : at + _ASKED_AT_ONCE])
+    some = tuple(places[digest] for digest in absent[:NAMED_AT_MOST])
+    return len(asked), Lacking(len(absent), some) if absent else None
+
+
+def _named_at(git: GitRepository, commit: Oid) -> NeededDigests:
+    """Samples that one commit names, whichever commit brought them in."""
+    snapshot = Snapshot(git, git.hangar_tree(commit), RecordCounts(Layout.of(git).counts))
+    return {
+        value[:DIGEST_SIZE_BYTES]: (records.name, key_text(key))
+        for records in snapshot.arraysets()
+        for key, value in records.load_all().items()
+    }
 
 
 def refusal(lacking: Lacking) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeAlias
 
+from ..errors import StateError
 from ..records.gitrepo import GitRepository
 from ..transfer.samples import Parcel, SampleStore
+from .access import RemoteAccess
 from .opening import open_data
 from .remoteconfig import find_remote
 
@@ -19,7 +22,7 @@ Opener: TypeAlias = Callable[[], SampleStore]
 
 @dataclass(frozen=True)
 class RemoteOfClone:
-    """Opens the data of a remote of a clone on this machine.
+    """Opens the data of a remote of a clone; also where it was pickled to, and the clone is not.
 
     Parameters
     ----------
@@ -27,13 +30,26 @@ class RemoteOfClone:
         Of the clone.
     remote
         Its name.
+    elsewhere
+        How it is reached without the clone; None: not at all.
     """
 
     git_dir: str
     remote: str
+    elsewhere: RemoteAccess | None = None
+
+    @classmethod
+    def of(cls, git: GitRepository, remote: str) -> RemoteOfClone:
+        """The opener for a remote of a clone on this machine."""
+        access = None
+        with suppress(StateError):  # its data has no address
+            access = RemoteAccess.of(git, remote)
+        return cls(str(git.git_dir), remote, access)
 
     def __call__(self) -> SampleStore:
         """The data of the remote, to be read."""
+        if self.elsewhere is not None and not Path(self.git_dir).is_dir():
+            return self.elsewhere()
         git = GitRepository(Path(self.git_dir))
         return open_data(git, find_remote(git, self.remote))
 

@@ -25,6 +25,20 @@ _GroupKey: TypeAlias = tuple[ContainerSpec, tuple[int, ...], int]
 """What all chunks of a group have in common: the last is their number of samples."""
 
 
+def opened(parcel: Parcel) -> tuple[EncodedChunk, memoryview]:
+    """The chunk that came, and what it decodes to; each sample was hashed.
+
+    Raises
+    ------
+    IntegrityError
+        It does not hold what it says.
+    """
+    chunk = EncodedChunk.parse(parcel.data)
+    if chunk.digests != tuple(parcel.digests):
+        raise IntegrityError("a parcel that holds other samples than it says")
+    return chunk, memoryview(chunk.verified())
+
+
 class Intake:
     """Collects chunks that came, and makes containers of them while others come.
 
@@ -63,10 +77,7 @@ class Intake:
         StorageError
             The disk refused what came before it.
         """
-        chunk = EncodedChunk.parse(parcel.data)
-        if chunk.digests != tuple(parcel.digests):
-            raise IntegrityError("a parcel that holds other samples than it says")
-        decoded = memoryview(chunk.verified())
+        chunk, decoded = opened(parcel)
         self.count += len(chunk.digests)
         held, being_written = self._held, self._being_written
         lacking = self._store.missing(chunk.digests)

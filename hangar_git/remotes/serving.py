@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from ..errors import IntegrityError, InvalidInputError
-from ..store.chunks import EncodedChunk
+from ..errors import InvalidInputError
 from ..transfer.address import Address
 from ..transfer.bucket import BucketStore, open_bucket
 from ..transfer.samples import Parcel, SampleStore
+from .intake import opened
 from .localstore import LocalSamples
 from .receiving import PushChecks
 
@@ -147,8 +147,5 @@ def verified(parcels: Iterable[Parcel]) -> Iterator[Parcel]:
         One does not hold what it says.
     """
     for parcel in parcels:
-        chunk = EncodedChunk.parse(parcel.data)
-        if chunk.digests != tuple(parcel.digests):
-            raise IntegrityError("a parcel that holds other samples than it says")
-        chunk.verified()
+        opened(parcel)
         yield parcel

@@ -63,13 +63,14 @@ class Stream:
     Parameters
     ----------
     root
-        ``<git common dir>/hangar``: what is on this machine, which is read first. None: nothing is.
+        ``<git common dir>/hangar``: what is on this machine, which is read first. Nothing is where
+        it is None, or the stream was pickled to a machine without the clone.
     opener
         Opens the remote where the rest is.
     cache_bytes
         Samples that came are kept in memory up to so many bytes; the oldest go first.
     keep
-        Whether samples that came are stored below `root`, which there must be then, too.
+        Whether samples that came are stored below `root`, too.
     disk_bytes
         Samples that came are kept on disk up to so many bytes; 0: none. See `DiskCache`.
     opened_s
@@ -101,23 +102,25 @@ class StreamedStore(Store):
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self._connections = Connections(stream.opener)
-        root = stream.root
-        self._local = Store(Path(root), writable=False) if root is not None else NoStore()
+        root = self._root()
+        self._local = NoStore() if root is None else Store(root, writable=False)
         self._start()
         _all.add(self)
 
     def _start(self) -> None:
-        stream = self.stream
-        self._keep: LocalSamples | None = None
-        self._disk: DiskCache | None = None
-        if stream.root is not None and stream.keep:
-            self._keep = LocalSamples(Path(stream.root))
-        if stream.root is not None and stream.disk_bytes:
-            directory = Path(stream.root) / "cache"
-            self._disk = DiskCache(directory, stream.disk_bytes, stream.opened_s)
+        stream, root = self.stream, self._root()
+        self._keep = self._disk = None
+        if root is not None and stream.keep:
+            self._keep = LocalSamples(root)
+        if root is not None and stream.disk_bytes:
+            self._disk = DiskCache(root / "cache", stream.disk_bytes, stream.opened_s)
         self._cache: OrderedDict[Digest, bytes] = OrderedDict()
         self._cached_bytes = 0
         self._cache_lock = Lock()
+
+    def _root(self) -> Path | None:
+        root = self.stream.root
+        return Path(root) if root is not None and Path(root).parent.is_dir() else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _of_stream, (self.stream,)

@@ -60,12 +60,17 @@ class StagingArea(StagedEdits):
         return size
 
     def drop_lost(self) -> int:
-        """Drop, durably, edits whose samples are not in the store any more; their number."""
-        dropped = 0
+        """Drop, durably, edits whose samples are not in the store any more; their number.
+
+        Edits may also name samples that never were on this machine, such as those of a merge in a
+        partial clone: these stay.
+        """
+        dropped, lost = 0, self._store.lost_samples
         for edits in filter(None, self.edits.arraysets.values()):
             digests = {key: value[:DIGEST_SIZE_BYTES]
                        for key, value in edits.values.items() if value is not None}  # fmt: skip
             missing = set(self._store.missing(set(digests.values())))
+            missing = missing if lost is None else missing & lost
             for key in [key for key, digest in digests.items() if digest in missing]:
                 del edits.values[key]
                 dropped += 1
@@ -128,16 +133,20 @@ class StagingArea(StagedEdits):
             self.flush()
 
     def put_many(
-        self, name: str, keys: Sequence[SampleKey], schema: Schema, arrays: Sequence[NDArray[Any]]
-    ) -> None:
-        """As `put`, for many samples: hashed and encoded by all processors."""
+        self, name: str, keys: Sequence[SampleKey], schema: Schema, arrays: Sequence[NDArray[Any]],
+        *, ours: bool = False,
+    ) -> None:  # fmt: skip
+        """As `put`, for many samples: hashed and encoded by all processors.
+
+        `ours` is for `SampleWriter.put_many`.
+        """
         step = max(1, FLUSH_BYTES // max(1, arrays[0].nbytes))
         with nullcontext() if self.deferred else self.deferring():
             for at in range(0, len(keys), step):
                 part = arrays[at : at + step]
                 writer = self._store.writer(schema)
                 held_before = writer.held_bytes
-                digests = writer.put_many(part)
+                digests = writer.put_many(part, ours=ours)
                 new_bytes = writer.held_bytes - held_before
                 self._new_data_bytes += new_bytes
                 if 0 < new_bytes <= _JOURNAL_DATA_BYTES:  # more goes into a container anyway

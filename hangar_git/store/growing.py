@@ -24,7 +24,7 @@ from .sharding import encode_shard, fitted_chunks
 _CHUNK_BYTES = 25 << 9
 """Small samples of one shape share chunks of about this size: docs/decisions/002."""
 _WORTH_ENCODING = 0.9
-_WORTH_ENCODING_LARGE = 0.75
+_WORTH_ENCODING_LARGE = 2 / 3
 """A codec that does not get below this fraction on the first chunk is not used; for large samples,
 which are read at the speed of memory if they are plain: docs/decisions/008."""
 _TASK_BYTES = 1 << 20

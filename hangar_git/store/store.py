@@ -65,6 +65,8 @@ class Store:
         The directory of the containers.
     lost
         Containers of staged samples that a loss of power damaged; they are here until `settle`.
+    lost_samples
+        What the index says was in them; None if it does not know them all any more.
     streams
         Whether what is missing comes from a remote when it is read.
     """
@@ -89,6 +91,7 @@ class Store:
         self._lock = StoreLock(path / "store.lock")
         self._unsynced = UnsyncedList(path / "unsynced", self.containers)
         self.lost: list[str] = []
+        self.lost_samples: set[Digest] | None = None
         self._writers: dict[str, SampleWriter] = {}
         self._pending: dict[Digest, bytes] = {}
         if writable:
@@ -347,8 +350,8 @@ class Store:
         """Take containers out of the index."""
         assert self._index is not None
         numbers = {number for number, name in self._index.names().items() if name in names}
-        rows = self._index.all() if numbers else ()
-        samples = [digest for digest, row in rows if LOCATOR.unpack(row)[1] in numbers]
+        samples = {digest for digest, row in self._index.all() if LOCATOR.unpack(row)[1] in numbers}
+        self.lost_samples = samples if len(numbers) == len(names) else None
         self._index.add([], instead_of=names, dropped=samples)
 
     def settle(self) -> None:

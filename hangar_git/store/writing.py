@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
@@ -19,6 +20,14 @@ _THREADED_BYTES = 32 << 10
 """From this size on a sample is worth hashing in a thread of its own."""
 _JOINED_BYTES = 16 << 10
 """Up to this size a copy costs less than a second call of the hash."""
+
+
+def _copy(array: NDArray[Any]) -> bytes:
+    return array.tobytes()
+
+
+def _memory(array: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 class SampleWriter:
@@ -71,11 +80,20 @@ class SampleWriter:
             self._hold(digest, data, shape)
         return digest
 
-    def put_many(self, arrays: Sequence[NDArray[Any]]) -> list[Digest]:
-        """As `put`, for many samples at once: hashed and encoded by all processors."""
+    def put_many(self, arrays: Sequence[NDArray[Any]], *, ours: bool = False) -> list[Digest]:
+        """As `put`, for many samples at once: hashed and encoded by all processors.
+
+        Parameters
+        ----------
+        arrays
+            The samples.
+        ours
+            Nobody will change them, so that large ones are held without a copy.
+        """
         if not arrays:
             return []
-        datas = [array.tobytes() for array in arrays]
+        held = _memory if ours and arrays[0].nbytes >= _THREADED_BYTES else _copy
+        datas: list[Any] = list(map(held, arrays))
         shapes = [array.shape for array in arrays]
         if len(datas[0]) >= _THREADED_BYTES and cpu_count() > 1:
             digests = list(shared_pool().map(self._digest, datas, shapes))

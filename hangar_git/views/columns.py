@@ -6,7 +6,7 @@ Only digests are kept, 32 bytes a sample: a million samples take 32 MB a column,
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,11 +19,18 @@ from ..keys import SampleKey, sorted_keys
 from ..records.recordfile import file_paths, shape_of
 
 _CHECKED_AT_ONCE = 1 << 16
+_FILES = 256
+"""Each record file is read once, but Git keeps what it has read: after so many it forgets that."""
 _KEPT_AT_ONCE = 1 << 13
 _KEPT_BYTES = 4 << 20
 """So much is read along with a batch at most, where samples stay in memory."""
 Keys: TypeAlias = NDArray[np.int64] | list[SampleKey]
 """The keys of rows; as an array where all are integers."""
+
+
+def listed(keys: Keys) -> list[SampleKey]:
+    """The keys of rows, as users have them."""
+    return keys.tolist() if isinstance(keys, np.ndarray) else keys
 
 
 @dataclass
@@ -66,14 +73,16 @@ class Column:
                 f"arrayset {aset.name!r} is of a writer checkout: take it from repo.checkout(),"
                 f" of a commit, which does not change"
             )
-        keys: list[SampleKey] = []
+        keys: list[Keys] = []
         values: list[bytes] = []
         fixed = not _varies(aset)
-        records = aset._base
+        records = aset._base.apart()
         joined = bytearray()
-        for prefix in file_paths(records.schema.fanout):
+        for number, prefix in enumerate(file_paths(records.schema.fanout)):
+            if number % _FILES == 0:
+                records.git.forget()
             found = records.read_file(prefix)
-            keys.extend(found)
+            keys.append(_numbers(found))
             if fixed:
                 joined += b"".join(found.values())
             else:
@@ -81,8 +90,9 @@ class Column:
         ordered, order = _sorted(keys)
         if not fixed:
             return cls(aset, ordered, [values[i] for i in order.tolist()])
-        rows = np.frombuffer(bytes(joined), np.uint8).reshape(-1, DIGEST_SIZE_BYTES)
-        return cls(aset, ordered, rows[order].tobytes())
+        rows = np.frombuffer(joined, np.uint8).reshape(-1, DIGEST_SIZE_BYTES)[order]
+        del joined
+        return cls(aset, ordered, rows.tobytes())
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -116,8 +126,11 @@ class Column:
         if store.streams:
             return found
         # In the order of digests, which is that of the index: three times as fast for a million.
-        heads = [value[:8] for value in self.records(range(len(self)))]
-        order = np.argsort(np.frombuffer(b"".join(heads), ">u8"))
+        if isinstance(self._values, bytes):
+            heads = np.frombuffer(self._values, ">u8")[:: DIGEST_SIZE_BYTES // 8]
+        else:
+            heads = np.frombuffer(b"".join([value[:8] for value in self._values]), ">u8")
+        order = np.argsort(heads)
         for start in range(0, len(self), _CHECKED_AT_ONCE):
             rows = order[start : start + _CHECKED_AT_ONCE]
             digests = [value[:DIGEST_SIZE_BYTES] for value in self.records(rows.tolist())]
@@ -184,12 +197,23 @@ def _varies(aset: Any) -> bool:
     return bool(aset.kind != "array" or aset.variable_shape)
 
 
-def _sorted(keys: list[SampleKey]) -> tuple[Keys, NDArray[np.int64]]:
-    """`keys` in the order users see, and where each was."""
+def _numbers(keys: Collection[SampleKey]) -> Keys:
+    """Keys of a file; as an array, which takes a fifth of the memory, if all are integers."""
     if all(type(key) is int for key in keys):
-        numbers = np.array(keys, np.int64)
+        return np.fromiter(keys, np.int64, len(keys))
+    return list(keys)
+
+
+def _sorted(parts: list[Keys]) -> tuple[Keys, NDArray[np.int64]]:
+    """Keys in the order users see, and where each was."""
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) == len(parts):
+        numbers = np.concatenate(arrays) if arrays else np.empty(0, np.int64)
         order = np.argsort(numbers, kind="stable")
         return numbers[order], order
+    keys: list[SampleKey] = [
+        key for part in parts for key in (part.tolist() if isinstance(part, np.ndarray) else part)
+    ]
     places = {key: place for place, key in enumerate(keys)}
     ordered = sorted_keys(keys)
     return ordered, np.array([places[key] for key in ordered], np.int64)

@@ -11,6 +11,7 @@ import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,11 @@ class CommitStore(Store):
     @classmethod
     def of(cls, commit: str, arraysets: Sequence[Any]) -> CommitStore:
         """The store of all of a commit's `arraysets`."""
-        columns = [Column.of(aset) for aset in arraysets if aset.kind != "bytes"]
+        return cls.of_columns(commit, [Column.of(one) for one in arraysets if one.kind != "bytes"])
+
+    @classmethod
+    def of_columns(cls, commit: str, columns: Sequence[Column]) -> CommitStore:
+        """The store of some samples of a commit, none of them of kind bytes."""
         arrays = {column.name: ArrayChunks(column) for column in columns}
         entries: dict[str, Any] = {}
         memory = zarr.storage.MemoryStore(entries)
@@ -114,6 +119,16 @@ class CommitStore(Store):
         return key in self._metadata or (
             name in self._arrays and at is not None and self._arrays[name].has(at)
         )
+
+    def write_to(self, directory: Path) -> Iterator[int]:
+        """Write it out, as a Zarr directory that is not there yet; gives the rows of each chunk."""
+        for name, data in self._metadata.items():
+            _write_new(directory / name, data)
+        for name, array in self._arrays.items():
+            inner = "/0" * (array.axes - 1)
+            for number in range(array.count):
+                _write_new(directory / f"{name}/c/{number}{inner}", array.value(number))
+                yield min(array.rows, len(array.column) - number * array.rows)
 
     async def list(self) -> AsyncIterator[str]:
         """All keys."""
@@ -231,6 +246,10 @@ class ArrayChunks:
         """Whether there is a chunk at these coordinates."""
         return len(at) == self.axes and 0 <= at[0] < self.count and not any(at[1:])
 
+    def value(self, number: int) -> bytes:
+        """All bytes of a chunk."""
+        return self.decoded(number) if self.form is None else self.encoded(number, None, None)
+
     def encoded(self, number: int, start: int | None, stop: int | None) -> bytes:
         """The stored bytes of a sample, or a slice of them."""
         column, store = self.column, self.column.aset._store
@@ -251,6 +270,12 @@ class ArrayChunks:
             return _vlen_utf8(found, self.rows)
         array: NDArray[Any] = padded(self.column, found)
         return array.tobytes() + bytes((self.rows - len(rows)) * self._sample_bytes())
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(data)
 
 
 def _create_keys(root: Any, name: str, column: Column) -> None:

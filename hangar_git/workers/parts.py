@@ -15,7 +15,6 @@ from ..api.arrayset import ArraysetBase
 from ..api.checkout import ReaderCheckout
 from ..digest import DIGEST_SIZE_BYTES
 from ..errors import DataNotLocalError, InvalidInputError, NotFoundError
-from ..keys import SampleKey
 from ..records.gitrepo import GitRepository
 from ..records.recordfile import shape_of
 from ..records.snapshot import ArraysetRecords
@@ -25,7 +24,7 @@ from ..remotes.remoteconfig import find_remote
 from ..remotes.streaming import Stream, StreamedStore
 from ..schema import Schema
 from ..store.container import element_count
-from ..views.columns import Column, Keys
+from ..views.columns import Column, listed
 
 PART_BYTES = 32 << 20
 """A part has about so many bytes of samples: few enough that a worker holds several."""
@@ -38,15 +37,17 @@ Chosen: TypeAlias = str | Sequence[str] | None
 class RemoteArrayset(ArraysetBase):
     """An arrayset without its records, whose samples are read from a remote by digest."""
 
-    def __init__(self, name: str, schema: Schema, store: StreamedStore) -> None:
-        super().__init__(ArraysetRecords.new(name, schema), store)
-
     def __len__(self) -> int:
         """None: it knows no names, which are with the rows that it reads."""
         return 0
 
+    @classmethod
+    def of(cls, name: str, schema: Schema, store: StreamedStore) -> RemoteArrayset:
+        """The arrayset of this name whose samples `store` streams."""
+        return cls(ArraysetRecords.new(name, schema), store)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteArrayset, (self._name, self._schema, self._store)
+        return RemoteArrayset.of, (self._name, self._schema, self._store)
 
 
 def chosen_arraysets(checkout: Any, arraysets: Chosen) -> list[ArraysetBase]:
@@ -80,10 +81,10 @@ def from_remote(
     git: GitRepository = columns[0].aset._base.git
     access = RemoteAccess.of(git, remote, token=worker_token)
     _check_there(git, columns, remote, access)
-    # What came is used at once: keeping it would only take memory from the worker.
-    store = StreamedStore(Stream(None, access.open, cache_bytes=0))
+    # What came is used at once: keeping it would only take memory from the workers.
+    store = StreamedStore(Stream(None, access, cache_bytes=0))
     return [
-        column.read_through(RemoteArrayset(column.name, column.aset._schema, store))
+        column.read_through(RemoteArrayset.of(column.name, column.aset._schema, store))
         for column in columns
     ]
 
@@ -132,11 +133,6 @@ def row_ranges(count: int, bytes_of_row: float, part_size: int | None) -> list[N
         raise InvalidInputError(f"partition_size is a number of samples, not {part_size!r}")
     size = part_size or max(1, int(PART_BYTES // (bytes_of_row + _ROW_BYTES)))
     return [np.arange(at, min(at + size, count)) for at in range(0, max(count, 1), size)]
-
-
-def listed(keys: Keys) -> list[SampleKey]:
-    """The keys of rows, as users have them."""
-    return keys.tolist() if isinstance(keys, np.ndarray) else keys
 
 
 def read_items(column: Column) -> Iterator[tuple[Any, Any]]:

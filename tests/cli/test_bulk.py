@@ -283,3 +283,36 @@ def test_a_resumed_import_reads_only_what_is_left(shell, folders, monkeypatch):
     assert len(read) == 2
     assert len(samples(shell)) == 4
     assert not list((shell.path / ".git" / "hangar" / "imports").iterdir())
+
+
+def test_an_exported_zarr_directory_is_the_view_of_the_commit(shell, folders, tmp_path):
+    xarray = pytest.importorskip("xarray")
+    import zarr
+
+    shell("import", "images", str(folders), "--keys-from", "path")
+    shell("arrayset", "create", "--kind", "str", "notes")
+    (tmp_path / "a.txt").write_text("one ä")
+    (tmp_path / "int=7.txt").write_text("")
+    shell("import", "notes", str(tmp_path / "a.txt"), str(tmp_path / "int=7.txt"))
+    shell("commit", "-m", "x")
+    out = tmp_path / "out"
+    shell("export", "images", "-f", "zarr", "-o", str(out))
+    co = Repository(shell.path).checkout()
+    view, written = zarr.open(co.to_zarr(), mode="r"), zarr.open(str(out / "images.zarr"), mode="r")
+    assert written["images"].metadata.to_dict().keys() == view["images"].metadata.to_dict().keys()
+    np.testing.assert_array_equal(written["images"][...], view["images"][...])
+    assert written["key"][...].tolist() == sorted(co["images"].keys())
+    with xarray.open_zarr(out / "images.zarr") as data:
+        assert data["images"].sel(key="dog.1").values[0, 0, 0] == 4
+    shell("export", "images", "-f", "zarr", "-o", str(tmp_path / "part"), "-s", "dog.1")
+    part = zarr.open(str(tmp_path / "part" / "images.zarr"), mode="r")
+    np.testing.assert_array_equal(part["images"][...], [co["images"]["dog.1"]])
+    # Texts, and keys of both types, come back as they were.
+    shell("export", "notes", "-f", "zarr", "-o", str(out))
+    shell("arrayset", "create", "--kind", "str", "again")
+    shell("import", "again", str(out / "notes.zarr"))
+    assert samples(shell, "again") == {7: "", "a": "one ä"}
+    assert "no option 'level'" in shell.fails(
+        "export", "images", "-f", "zarr", "-o", str(out), "--overwrite", "--level=3"
+    )
+    co.close()

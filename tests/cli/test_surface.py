@@ -223,6 +223,12 @@ def test_commands_options_revisions_arraysets_and_samples_are_completed(filled):
     assert complete(filled, "summary", "HE") == ["HEAD"]
     assert complete(filled, "export", "images", "-f", "np") == ["npy", "npz"]
     assert complete(filled, "diff", "im") == ["images"]
+    filled("remote", "add", "origin", "localhost:1")
+    assert complete(filled, "push", "or") == ["origin"]
+    assert complete(filled, "remote", "check", "or") == ["origin"]
+    assert complete(filled, "branch", "delete", "to") == ["topic"]
+    assert complete(filled, "arrayset", "remove", "im") == ["images"]
+    assert not any(complete(filled, "arrayset", "create", "im"))
 
 
 def test_bash_completes_by_the_script(filled):

@@ -212,6 +212,35 @@ def test_photographs_of_scikit_learn_are_read_as_pillow_reads_them():
     np.testing.assert_array_equal(load(path)["china"], np.asarray(Image.open(path)))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2, "progressive": True},
+     {"quality": 30, "optimize": True}],
+    ids=str,
+)  # fmt: skip
+def test_jpeg_files_have_the_values_that_pillow_reads(options, tmp_path):
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+
+    photograph = Image.fromarray(load_sample_image("flower.jpg"))
+    for mode in ("RGB", "L", "CMYK"):
+        path = tmp_path / f"{mode}.jpg"
+        photograph.convert(mode).save(path, **options)
+        np.testing.assert_array_equal(load(path)[mode], np.asarray(Image.open(path)))
+    column = Form("array", np.dtype("u1"), (427, 640, 1))
+    assert load(tmp_path / "L.jpg", column)["L"].shape == column.shape
+
+
+def test_of_a_camera_s_file_the_photograph_is_read_and_not_the_preview(tmp_path):
+    from PIL import Image
+
+    photograph, preview = (Image.new("RGB", (size, size), "red") for size in (40, 20))
+    photograph.save(tmp_path / "x.mpo", save_all=True, append_images=[preview])
+    (tmp_path / "x.mpo").rename(tmp_path / "x.jpg")
+    assert load(tmp_path / "x.jpg")["x"].shape == (40, 40, 3)
+    assert load(tmp_path / "x.jpg", mode="RGB")["x"].shape == (40, 40, 3)
+
+
 def test_volumes_of_nibabel_are_read(tmp_path):
     nibabel = pytest.importorskip("nibabel")
     path = Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii"

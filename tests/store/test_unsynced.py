@@ -10,7 +10,6 @@ from repositories import make_repository
 
 from hangar_git import Repository
 from hangar_git.remotes.localstore import LocalSamples
-from hangar_git.staging.layout import Layout
 
 SHAPE = (1 << 20,)
 
@@ -87,6 +86,18 @@ def test_what_a_loss_of_power_took_is_staged_no_longer_and_the_rest_is(staged, h
     co.close()
 
 
+def test_edits_of_samples_that_never_were_here_survive_a_loss_of_power(staged):
+    repo = Repository(staged.parents[1])
+    co = repo.checkout(write=True)
+    elsewhere = b"\7" * 32
+    co._session.area.set_record("images", 99, elsewhere)
+    co.close()
+    lose_power(staged, [listed(staged)[0]])
+    co = repo.checkout(write=True)
+    assert sorted(co["images"].keys()) == [2, 3, 99]
+    co.close()
+
+
 def test_a_list_cut_off_in_a_name_is_that_of_the_whole_lines(staged):
     with (staged / "unsynced").open("a") as file:
         file.write("01-cut")
@@ -97,16 +108,14 @@ def test_a_list_cut_off_in_a_name_is_that_of_the_whole_lines(staged):
 
 
 def test_whoever_is_told_that_a_sample_is_here_can_rely_on_it(staged):
-    from hangar_git.records.gitrepo import GitRepository
-    from hangar_git.staging.staged import read_edits
-
-    git = GitRepository(staged.parents[1])
-    records = read_edits(git).edits.arraysets["images"].values.values()
+    co = Repository(staged.parents[1]).checkout(write=True)
+    records = co._session.area.edits.arraysets["images"].values.values()
     digests = [record[:32] for record in records]
+    co.close()
     lose_power(staged)
-    assert LocalSamples(Layout.of(git).root).missing(digests) == digests
+    assert LocalSamples(staged).missing(digests) == digests
     Repository(staged.parents[1]).checkout(write=True).close()
-    assert LocalSamples(Layout.of(git).root).missing(digests) == []
+    assert LocalSamples(staged).missing(digests) == []
 
 
 def test_a_transfer_syncs_what_it_says_is_here(staged):

@@ -14,7 +14,7 @@ from processes import run_python
 from repositories import Git
 
 from hangar_git import dask as hangar_dask
-from hangar_git import errors
+from hangar_git import errors, make_numpy_dataset
 from hangar_git.workers.committing import SharedCommit
 
 from .conftest import COUNT, blob, documented, line, photo
@@ -100,10 +100,44 @@ def test_a_task_carries_the_digests_of_its_own_rows(co):
         assert (co["photos"]._record(i) in graph) == (20 <= i < 40)
 
 
+@pytest.mark.filterwarnings("ignore:Running on a single-machine scheduler")
 def test_threads_of_this_process_serve_too(co):
     with dask.config.set(scheduler="threads", num_workers=4):
         found = hangar_dask.from_checkout(co, "photos", partition_size=4, remote="files")
         assert np.array_equal(found.compute()[17], photo(17))
+
+
+def photos_of(pickled):
+    return [photo for batch in pickle.loads(pickled) for photo in batch["photos"]]
+
+
+@pytest.mark.parametrize("remote", ["origin", "files"])
+def test_views_and_loaders_of_a_streaming_checkout_need_no_clone_either(place, client, remote):
+    pytest.importorskip("xarray")
+    expected = np.stack([photo(i) for i in range(COUNT)])
+    with place.repo.checkout(stream=remote, stream_disk_bytes=1 << 20) as co:
+        array = co["photos"].to_dask().rechunk((20, 12, 10))
+        zarr = da.from_zarr(co.to_zarr(), component="photos")
+        data = co.to_xarray()["photos"].data
+        loader = pickle.dumps(make_numpy_dataset([co["photos"], co["names"]], batch_size=16))
+        with place.away():
+            for view in (array, zarr, data):
+                assert np.array_equal(view.compute(), expected)
+            assert np.array_equal(client.submit(photos_of, loader).result(60), expected)
+            assert not place.path.exists()
+        co.close()
+
+
+def test_an_arrayset_without_its_repository_says_so(place, client):
+    with place.repo.checkout(stream="origin") as streaming, place.repo.checkout() as local:
+        pickled = [pickle.dumps(co["photos"]) for co in (streaming, local)]
+        streaming.close()
+        local.close()
+    with place.away():
+        for call in (lambda p: pickle.loads(p)[7], lambda p: len(pickle.loads(p))):
+            for one in pickled:
+                with pytest.raises(errors.FormatError, match="pickled arrayset is not there"):
+                    client.submit(call, one, pure=False).result(60)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -85,7 +84,7 @@ def test_nothing_secret_travels_unless_it_is_passed(co, tokens):
     assert token not in pickle.dumps(parts_of(co, "photos"))
     passed = parts_of(co, "photos", worker_token=tokens["reader"])
     assert tokens["reader"].encode() in pickle.dumps(passed)
-    assert tokens["reader"] not in repr(passed[0].aset._store.stream.opener.__self__)
+    assert tokens["reader"] not in repr(passed[0].aset._store.stream)
 
 
 def in_thread(function):
@@ -126,20 +125,23 @@ def test_who_may_only_read_does_not_write(place, tokens):
         in_thread(lambda: access.missing([bytes(32)]))
 
 
-def test_connections_are_used_again(co, monkeypatch):
+def test_connections_are_kept(co, place, monkeypatch):
     part = parts_of(co, "photos")[0]
     opened = []
     monkeypatch.setattr(
-        RemoteAccess, "open",
-        lambda self, real=RemoteAccess.open: opened.append(threading.get_ident()) or real(self),
+        RemoteAccess, "__call__",
+        lambda self, real=RemoteAccess.__call__: opened.append(self) or real(self),
     )  # fmt: skip
 
     def read_twice():
-        part.read([1])
+        pickle.loads(pickle.dumps(part)).read([1])
         pickle.loads(pickle.dumps(part)).read([2])
 
     for _ in range(2):
         in_thread(read_twice)
+    assert len(opened) == 1
+    access = RemoteAccess(place.url, push=True)
+    in_thread(lambda: access.missing([]) + pickle.loads(pickle.dumps(access)).missing([]))
     assert len(opened) == 2
 
 

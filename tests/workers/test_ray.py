@@ -20,7 +20,11 @@ from hangar_git.workers.committing import SharedCommit
 
 from .conftest import COUNT, blob, documented, line, photo
 
-pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+pytestmark = [
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
+    # Older versions of Ray leave a process of theirs to be collected after the last test.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 COLUMNS = ["photos", "labels", "lines", "names", "blobs"]
 
 # Read when Ray is imported: nothing is reported, and all of it listens on loopback.
