@@ -41,6 +41,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/importing.py
 
 # Python code of the protocol, which is checked in.
 proto: $(STAMP)
