@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from .pluginoptions import PluginCommand, form_of, manager, plugin_options
 if TYPE_CHECKING:
     from ..migration.migrating import Outcome
     from ..migration.planning import Made, Plan
-    from ..migration.sources import Source
+    from ..migration.sources import Source, Step
 
 _OPTIONS: list[Callable[[Any], Any]] = [
     click.argument("source", type=click.Path(path_type=Path)),
@@ -177,7 +177,8 @@ def _run(
     with_code = history and _takes_code(git, source, former.get("code") if code is None else code)
     target = Target(git, branch, None if with_code else head_commit(git), with_code, history,
                     skip_missing)  # fmt: skip
-    plan = Plan(source, wanted, target, Search(True, patterns, loader.is_known, _refused))
+    search = Search(True, patterns, loader.is_known, _refused)
+    plan = Plan(source, wanted, target, search, _watched)
     if dry_run:
         _show_plan(plan, as_json=as_json)
         return 0
@@ -210,6 +211,10 @@ def _takes_code(git: GitRepository, source: Source, code: bool | None) -> bool:
     if code is not None:
         return code
     return source.git.common_dir == git.common_dir or head_commit(git) is None
+
+
+def _watched(steps: Collection[Step]) -> Iterator[Step]:
+    return progress(steps, len(steps), "Comparing", "commit")
 
 
 def _shown(items: Iterator[Decoded], total: int) -> Iterator[Decoded]:

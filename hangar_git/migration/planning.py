@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ..errors import AlreadyExistsError, InvalidInputError, StateError
+from ..errors import AlreadyExistsError, HangarError, InvalidInputError, StateError
 from ..plugins.finding import Search
 from ..records.gitrepo import GitRepository, Oid
 from ..records.refs import branch_tip, is_ancestor
@@ -86,6 +86,8 @@ class Plan:
         What is migrated, to what, and where.
     search
         Which files are meant.
+    watched
+        Shows how far looking at the steps has come.
 
     Raises
     ------
@@ -102,11 +104,15 @@ class Plan:
         What was done before.
     """
 
-    def __init__(self, source: Source, wanted: Wanted, target: Target, search: Search) -> None:
+    def __init__(
+        self, source: Source, wanted: Wanted, target: Target, search: Search,
+        watched: Callable[[Collection[Step]], Iterable[Step]] = iter,
+    ) -> None:  # fmt: skip
         self.source = source
         self.wanted = wanted
         self.target = target
         self._search = search
+        self._watched = watched
         self._states: dict[str, State] = {}
         self._files = 0
         self._wanted_paths: dict[str, bool] = {}
@@ -119,7 +125,7 @@ class Plan:
         if not target.with_history:
             steps = [replace(steps[-1], parents=())]
         self.steps = {step.name: step for step in steps}
-        self._ids = {step.name: source.state_id(step) for step in steps}
+        self._ids = {step.name: self._state_id(step) for step in steps}
         self.log = log_of(target.git, source, wanted.arrayset)
         self.settings = {
             "branch": target.branch,
@@ -128,6 +134,13 @@ class Plan:
             "reading": [repr(wanted), list(search.patterns)],
         }
         self.done = self._still_of_use()
+
+    def _state_id(self, step: Step) -> str:
+        try:
+            return self.source.state_id(step)
+        except HangarError as error:
+            error.args = (f"{step.title!r}: {error}",)
+            raise
 
     @property
     def ref(self) -> str:
@@ -186,7 +199,8 @@ class Plan:
         self._check_place()
         data = {name: one.data for name, one in self.done.items()}
         left: dict[str, Made] = {}
-        for name, step in self.steps.items():
+        for step in self._watched(self.steps.values()):
+            name = step.name
             if name in self.done:
                 continue
             before = data.get(step.parents[0], "") if step.parents else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from ..errors import InvalidInputError, RevisionNotFoundError, StateError
+from ..errors import FormatError, InvalidInputError, RevisionNotFoundError, StateError
 from ..records.gitprogram import run_git
 from ..records.gitrepo import GitRepository, Oid, Tree
 from ..records.refs import resolve
@@ -60,6 +60,9 @@ def with_groups(state: State) -> State:
             found[path] = content
         else:
             groups[path[:end]].append((path[end + 1 :], content))
+            # Trees that nobody checked may name anything, and these are names of files to make.
+            if not {"", ".", ".."}.isdisjoint(path.split("/")):
+                raise FormatError(f"{path!r} is no path in a folder")
     for path, parts in groups.items():
         parts.sort()
         listed = "".join(f"{name}\0{part.id}\0" for name, part in parts)

@@ -17,7 +17,9 @@ from repositories import Git, make_repository
 
 from hangar_git import Repository
 from hangar_git.cli.main import main
+from hangar_git.errors import FormatError
 from hangar_git.migration.lfs import pointer_oid
+from hangar_git.migration.sources import Content, with_groups
 from hangar_git.migration.versions import natural
 
 from .places import DvcFolder, LfsFolder, npy
@@ -343,6 +345,30 @@ def test_folders_are_outer_names_or_texts_or_groups(tmp_path, target):
         assert co[name]["note"] == wanted
         co.close()
     assert target.samples("z", "rows") == {"z": 0}
+
+
+def test_what_dvc_could_not_read_either_is_named_with_its_commit(tmp_path, target):
+    source = DvcFolder(tmp_path / "source")
+    source.commit({"a.npy": npy(1)}, "good")
+    (source.path / "data.dvc").write_text("<<<<<<< ours\nouts: [\n")
+    source.commit(None, "conflict")
+    said = target.migrate("dvc", source.data, "images", code=1)
+    assert "conflict" in said
+    assert "data.dvc" in said
+    (source.path / "data.dvc").write_text("outs:\n- md5: ../../etc/passwd\n  path: data\n")
+    source.git("commit", "-q", "--amend", "-a", "-m", "no digest")
+    assert "no MD5 digest" in target.migrate("dvc", source.data, "images", code=1)
+    manifest = json.dumps([{"md5": source.put(npy(1)), "relpath": "../../x.npy"}]).encode()
+    (source.path / "data.dvc").write_text(
+        f"outs:\n- md5: {source.put(manifest, '.dir')}\n  path: data\n"
+    )
+    source.git("commit", "-q", "--amend", "-a", "-m", "outside")
+    assert "outside of its directory" in target.migrate("dvc", source.data, "images", code=1)
+
+
+def test_paths_that_lead_out_of_a_group_are_refused():
+    with pytest.raises(FormatError, match="no path"):
+        with_groups({"z.zarr/../../x": Content("git:1")})
 
 
 def test_two_samples_of_one_name_are_refused(tmp_path, target):
