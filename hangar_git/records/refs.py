@@ -104,6 +104,7 @@ def _valid_branch(name: object) -> bool:
         isinstance(name, str)
         and name not in ("", "HEAD", "@")
         and not name.startswith("-")
+        and not any("\ud800" <= letter <= "\udfff" for letter in name)  # what was no UTF-8
         and bool(pygit2.reference_is_valid_name(HEADS + name))
     )
 

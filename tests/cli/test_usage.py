@@ -38,3 +38,10 @@ def test_a_group_without_a_command_lists_its_commands(capsys):
 def test_help_is_printed_and_is_no_error(arguments, capsys):
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("Usage: git hangar")
+
+
+@pytest.mark.parametrize("arguments", [["export", "x"], ["summary"], ["branch", "delete"]])
+def test_a_name_that_is_not_utf_8_is_an_error_of_a_line(arguments, repo, monkeypatch, capsys):
+    monkeypatch.chdir(repo.path)
+    assert main([*arguments, "caf\udce9"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
