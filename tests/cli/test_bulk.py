@@ -160,13 +160,21 @@ def test_a_bad_part_of_a_file_leaves_out_the_whole_file(shell, tmp_path):
     assert samples(shell) == {}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_directory_that_cannot_be_read_is_named(shell, folders):
-    (folders / "dog").chmod(0)
-    try:
-        assert "dog" in shell.fails("import", "images", str(folders), "-r")
-    finally:
-        (folders / "dog").chmod(0o700)
+def test_a_loop_of_links_is_named_and_nothing_is_staged_or_it_is_left_out(shell, folders):
+    (folders / "cat" / "up").symlink_to(folders)
+    arguments = ("import", "images", str(folders), "-r", "--keys-from", "path")
+    assert "links to a directory that it lies in" in shell.fails(*arguments)
+    assert samples(shell) == {}
+    done = shell.run(*arguments, "--keep-going")
+    assert done.returncode == 1
+    assert sorted(samples(shell)) == ["cat.0", "cat.1", "dog.0", "dog.1"]
+
+
+def test_names_that_no_sample_can_have_are_mapped_as_told(shell, folders):
+    (folders / "cat" / "0.png").rename(folders / "cat" / "my file (1).png")
+    assert "my file (1)" in shell.fails("import", "images", str(folders / "cat"))
+    shell("import", "images", str(folders / "cat"), "--replace", "_")
+    assert sorted(samples(shell)) == ["1", "my_file__1_"]
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(shell, folders, monkeypatch):
