@@ -202,11 +202,15 @@ co = Repository(sys.argv[1]).checkout()
 before, start = memory(), time.perf_counter()
 loader = make_torch_loader(co["images"], batch_size=256, shuffle=True)
 made = time.perf_counter() - start
-start = time.perf_counter()
-next(iter(loader))
-begun, after = time.perf_counter() - start, memory()
+begun = []
+for epoch in range(3):  # of which none is read to its end: little is in memory already
+    loader.set_epoch(epoch)
+    start = time.perf_counter()
+    next(iter(loader))
+    begun.append(time.perf_counter() - start)
+after = memory()
 files = after[1] - before[1]
-print(made, begun, after[0] - before[0] - files, files)
+print(made, min(begun), after[0] - before[0] - files, files)
 """
 
 
@@ -220,7 +224,7 @@ def start(report: Report) -> None:
         )  # fmt: skip
         made, begun, own, files = map(float, done.stdout.split()[-4:])
     report.add(Row("1,000,000 samples: making the loader", made, "s", more_is_better=False))
-    report.add(Row("1,000,000 samples: first batch of an epoch", begun, "s", 0.5,
+    report.add(Row("1,000,000 samples: first batch of an epoch, best of 3 epochs", begun, "s", 0.5,
                    more_is_better=False))  # fmt: skip
     report.add(Row("1,000,000 samples: extra memory of both at its peak", own, "MB", 200,
                    more_is_better=False))  # fmt: skip

@@ -46,6 +46,8 @@ HOMES = {
     "click": ("cli/",),
     "tqdm": ("cli/",),
     "PIL": ("plugins/",),
+    "simplejpeg": ("plugins/images.py",),
+    "av": ("plugins/video.py",),
 }
 
 

@@ -20,6 +20,7 @@ from ..store.backends import Storage
 from ..store.container import element_count
 from ..store.store import Store
 from ..threads import cpu_count
+from .arrayviews import ArrayViews
 from .handles import Handle
 from .notlocal import not_local
 from .pickling import pickled
@@ -31,7 +32,7 @@ _ITERATED_SAMPLES = 1024
 """Iteration reads this much at once, so that neighbours in a file take one system call."""
 
 
-class ArraysetBase(Handle, ABC):
+class ArraysetBase(Handle, ArrayViews, ABC):
     """What arraysets have in common, whether a sample has one key or two."""
 
     _revision = ""
@@ -140,20 +141,6 @@ class ArraysetBase(Handle, ABC):
             f"    Number of Samples        : {len(self)}\n"
             f"    Partial Remote Data Refs : {self.contains_remote_references}\n"
         )
-
-    # -- for array libraries -------------------------------------------------------------------
-
-    def to_dask(self) -> Any:
-        """All samples, in the order of `keys`, as a lazy `dask.array.Array` of shape (n, ...)."""
-        from ..views.lazy import to_dask
-
-        return to_dask(self)
-
-    def to_arrow(self) -> Any:
-        """All samples as a `pyarrow.Table` in memory, with columns ``key`` and ``sample``."""
-        from ..views.arrow import to_arrow
-
-        return to_arrow(self)
 
     # -- records -------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ def export(
     webp bmp wav flac nii dcm    is in int=10.npy, a nested sample in outer/inner.npy
     txt bin                      (the default for texts and bytes)
     npz h5 zarr parquet arrow    ARRAYSET.npz and the like, with all samples
-    csv tsv tar                  (tar is a WebDataset; --encode=png has images in it; in Zarr,
+    csv tsv tar mkv avi          (tar is a WebDataset; --encode=png has images in it; in Zarr,
                                  smaller samples of varying shape are filled up with zeros)
 
     Options --NAME=VALUE that are not listed here are the plugin's: --quality=95 for jpg,

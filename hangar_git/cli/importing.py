@@ -76,6 +76,8 @@ def import_(
                            --dataset=NAME chooses
     tar                    a WebDataset: each member is a sample
     wav flac ogg           --dtype=int16 and the like
+    mp4 mkv webm avi mov   the frames, --every=10 of them; or a sample, in an arrayset
+                           whose samples have frames as their first axis
     nii nii.gz dcm         volumes and medical images
     txt and others         a text or bytes, for arraysets of that kind
 

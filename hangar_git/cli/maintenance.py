@@ -82,7 +82,9 @@ def _print_report(report: FsckReport) -> None:
         repaired = " (repaired)" if problem.repaired else ""
         click.echo(f"{problem.kind}: {problem.where}: {problem.what}{repaired}")
     if len(report.problems) > _SHOWN:
-        click.echo(f"... and {len(report.problems) - _SHOWN:,} more; --json lists them")
+        listed = sum(problem.kind == "missing" for problem in report.problems)
+        more = len(report.problems) - listed + max(listed, report.missing) - _SHOWN
+        click.echo(f"... and {more:,} more; --json lists up to a thousand missing ones")
     how = "checked and hashed" if report.full else "checked"
     click.echo(
         f"{counted(report.samples, 'sample')} in {counted(report.containers, 'container')}"

@@ -12,7 +12,7 @@ from ..remotes.pushing import Force
 from ..remotes.pushing import push as push_branch
 from ..transfer.credentials import Credentials
 from .here import open_git
-from .output import json_option, no_progress_option, print_json
+from .output import counted, json_option, no_progress_option, print_json
 from .transferring import progress_bar, size_text
 
 
@@ -58,6 +58,5 @@ def push(
         print_json({"remote": remote, "branch": branch, "commit": str(branch_tip(git, done.branch)),
                     "samples": sent.samples, "size_bytes": sent.size_bytes})  # fmt: skip
         return
-    click.echo(
-        f"{branch}: {sent.samples:,} samples ({size_text(sent.size_bytes)}) sent to {remote}"
-    )
+    size = size_text(sent.size_bytes)
+    click.echo(f"{branch}: {counted(sent.samples, 'sample')} ({size}) sent to {remote}")

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
 
-from ..errors import InvalidInputError, NotFoundError
+from ..errors import InvalidInputError, NotFoundError, StateError
+from ..plugins.sixel import sixels
 from ..plugins.terminal import half_blocks, picture_of, statistics
 from .names import sample_name
 from .opening import open_repository, reading
 from .output import json_option, print_json
 from .pluginoptions import PluginCommand, manager, plugin_options
+from .terminalquery import graphics
 
 _TEXT_LINES = 40
+_STATISTICS_LINES = 12
+"""Lines that are left below a picture."""
 
 
 @click.command(cls=PluginCommand, short_help="Show a sample.")
@@ -34,7 +39,8 @@ def view(
 ) -> None:  # fmt: skip
     """Show SAMPLE of ARRAYSET as it was at STARTPOINT, by default in the last commit.
 
-    An image is drawn in a terminal with colors; of other samples, and elsewhere, numbers are shown.
+    An image is drawn in a terminal with colors, in pixels if that shows sixels; of other samples,
+    and elsewhere, numbers are shown.
     With --plugin or --format a plugin shows it in its own way, such as in a window. SAMPLE is NAME,
     int:NUMBER, or for nested samples OUTER/INNER.
     """
@@ -83,7 +89,12 @@ def _drawn(data: Any) -> str | None:
     if picture is None:
         return None
     columns, lines = shutil.get_terminal_size()
-    return half_blocks(picture, columns, max(1, lines - 12))
+    lines = max(1, lines - _STATISTICS_LINES)
+    with suppress(StateError):  # without Pillow there are half blocks
+        shown = graphics()
+        if shown.sixel:
+            return sixels(picture, columns * shown.cell_width, lines * shown.cell_height)
+    return half_blocks(picture, columns, lines)
 
 
 @click.command(short_help="List the plugins for files.")

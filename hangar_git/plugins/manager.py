@@ -27,6 +27,7 @@ BUILT_IN = {
     "parquet": ("columns", "ParquetPlugin"),
     "arrow": ("columns", "ArrowPlugin"),
     "audio": ("audio", "AudioPlugin"),
+    "video": ("video", "VideoPlugin"),
     "nifti": ("medical", "NiftiPlugin"),
     "dicom": ("medical", "DicomPlugin"),
     "hdf5": ("hdf5", "Hdf5Plugin"),

@@ -21,6 +21,9 @@ from ..store.rewriting import Gathering, Target
 from ..store.store import FLUSH_BYTES, Store
 from ..transfer.samples import Parcel
 
+_FLUSH_SAMPLES = 1 << 15
+"""Each may change a page of the index, which stays in memory until all are written: 4 KiB."""
+
 _GroupKey: TypeAlias = tuple[ContainerSpec, tuple[int, ...], int]
 """What all chunks of a group have in common: the last is their number of samples."""
 
@@ -91,7 +94,7 @@ class Intake:
         else:
             self._repack(chunk, decoded, set(new))
         self._held_bytes += chunk.size_bytes
-        if self._held_bytes > FLUSH_BYTES:
+        if self._held_bytes > FLUSH_BYTES or len(self._held) > _FLUSH_SAMPLES:
             self._flush()
 
     def _keep(self, chunk: EncodedChunk, decoded: memoryview, per_chunk: int) -> None:
@@ -106,7 +109,7 @@ class Intake:
         payloads = [
             decoded[place : place + size] for place, size in zip(chunk.places, sizes, strict=True)
         ]
-        if per_chunk == len(payloads):
+        if per_chunk == len(payloads) or chunk.spec.backend == "10":  # which joins them anyway
             group.chunks.append(chunk.data)
         else:  # it is not encoded: its samples are chunks themselves
             group.chunks += payloads

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InvalidInputError
 from ..keys import key_text
 from .columns import Column, Keys, equal_keys
 
@@ -60,6 +61,24 @@ class RowsView:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """All of it."""
         return np.asarray(self[:], dtype)
+
+
+def stacked(aset: Any, dtype: Any, copy: bool | None) -> NDArray[Any]:
+    """All samples of an arrayset, for `numpy.asarray` and whatever else asks for an array.
+
+    Raises
+    ------
+    ValueError
+        The arrayset is of kind str or bytes, or can be written to; or no copy is to be made.
+    """
+    if copy is False:
+        raise InvalidInputError("samples are read from files: an array of them is always a copy")
+    column = Column.of(aset)
+    if column.kind != "array":
+        raise InvalidInputError(
+            f"arrayset {column.name!r} is of kind {column.kind!r}, which has no dtype: use to_arrow"
+        )
+    return np.asarray(RowsView(column)[:], dtype)
 
 
 def key_names(columns: Sequence[Column]) -> list[str]:

@@ -40,7 +40,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 RUNNABLE = ("python", "console")
 PORT = "50051"
 
-_OID = re.compile(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{7,64}\b")
+_OID = re.compile(r"\b[0-9a-f]{7,64}\b")
 _COMMENT = re.compile(
     r"<!-- (not run: .+|another terminal|with \w+|hidden \w+)\s*(.*?)-->", re.DOTALL
 )

@@ -201,6 +201,56 @@ def test_sound_keeps_every_value_and_needs_a_rate(extension, dtype, tmp_path):
     np.testing.assert_array_equal(load(path, form_of(sound))["a"], sound)
 
 
+# -- video -----------------------------------------------------------------------------------------
+
+FRAMES = RANDOM.integers(0, 256, (6, 33, 47, 3), np.uint8)
+
+
+@pytest.mark.parametrize("extension", [".mkv", ".avi"])
+@pytest.mark.parametrize(
+    "frames", [FRAMES, FRAMES[..., 0], FRAMES[..., :1]], ids=["color", "gray", "one-channel"]
+)
+def test_frames_are_written_without_loss(extension, frames, tmp_path):
+    (path,) = save(tmp_path, dict(enumerate(frames)), extension, form_of(frames[0]))
+    found = load(path, form_of(frames[0]))
+    assert list(found) == list(range(6))
+    np.testing.assert_array_equal(list(found.values()), frames)
+    assert list(load(path, form_of(frames[0]), every=4)) == [0, 1]
+
+
+def test_a_video_is_one_sample_where_samples_have_frames(tmp_path):
+    (path,) = save(tmp_path, dict(enumerate(FRAMES)), ".mkv", form_of(FRAMES[0]))
+    np.testing.assert_array_equal(load(path, form_of(FRAMES))["all"], FRAMES)
+    gray = load(path, form_of(FRAMES[..., 0]))["all"]
+    assert gray.shape == FRAMES.shape[:3]
+
+
+def test_videos_of_others_are_read_frame_by_frame(tmp_path):
+    import av
+
+    with av.open(str(tmp_path / "x.mp4"), "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for level in (20, 120, 220):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), "rgb24")
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    found = load(tmp_path / "x.mp4", Form("array", np.dtype("u1"), (48, 64, 3)))
+    assert [round(float(frame.mean()), -1) for frame in found.values()] == [20, 120, 220]
+
+
+def test_what_is_no_video_is_refused(tmp_path):
+    form = form_of(FRAMES[0])
+    (tmp_path / "x.mkv").write_bytes(b"rubbish" * 100)
+    with pytest.raises(FormatError, match=r"x\.mkv"):
+        load(tmp_path / "x.mkv", form)
+    for frames, extension in ((FRAMES, ".mp4"), (FRAMES / 2, ".mkv"), (FRAMES[:, 0, 0], ".mkv")):
+        with pytest.raises(InvalidInputError):
+            save(tmp_path, dict(enumerate(frames)), extension, form)
+    with pytest.raises(InvalidInputError, match="one shape"):
+        save(tmp_path, {0: FRAMES[0], 1: FRAMES[1, 1:]}, ".avi", form)
+
+
 # -- files that other packages ship ----------------------------------------------------------------
 
 
@@ -210,6 +260,20 @@ def test_photographs_of_scikit_learn_are_read_as_pillow_reads_them():
 
     path = Path(sklearn.datasets.__file__).parent / "images" / "china.jpg"
     np.testing.assert_array_equal(load(path)["china"], np.asarray(Image.open(path)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["astronaut.png", "brick.png", "clock_motion.png", "hubble_deep_field.jpg", "rocket.jpg"],
+)
+def test_images_of_scikit_image_are_read_as_it_reads_them(name, tmp_path):
+    import skimage.io
+
+    path = Path(skimage.__file__).parent / "data" / name
+    found = load(path)[path.stem]
+    np.testing.assert_array_equal(found, skimage.io.imread(path))
+    (again,) = save(tmp_path, {"x": found}, ".png")
+    np.testing.assert_array_equal(load(again)["x"], found)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +306,8 @@ def test_of_a_camera_s_file_the_photograph_is_read_and_not_the_preview(tmp_path)
 
 
 def test_volumes_of_nibabel_are_read(tmp_path):
-    nibabel = pytest.importorskip("nibabel")
+    import nibabel
+
     path = Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii"
     found = load(path)["anatomical"]
     np.testing.assert_array_equal(found, np.asanyarray(nibabel.load(path).dataobj))
@@ -251,8 +316,9 @@ def test_volumes_of_nibabel_are_read(tmp_path):
 
 
 def test_dicom_files_of_pydicom_are_read(tmp_path):
-    data = pytest.importorskip("pydicom.data")
-    path = data.get_testdata_file("CT_small.dcm")
+    import pydicom.data
+
+    path = pydicom.data.get_testdata_file("CT_small.dcm")
     found = load(path)["CT_small"]
     assert (found.shape, found.dtype) == ((128, 128), np.int16)
     (again,) = save(tmp_path, {"x": found}, ".dcm")
@@ -260,7 +326,8 @@ def test_dicom_files_of_pydicom_are_read(tmp_path):
 
 
 def test_sounds_of_scipy_are_read():
-    wavfile = pytest.importorskip("scipy.io.wavfile")
+    from scipy.io import wavfile
+
     places = Path(wavfile.__file__).parent / "tests" / "data"
     path = places / "test-44100Hz-le-1ch-4bytes.wav"
     np.testing.assert_array_equal(load(path)[path.stem], wavfile.read(path)[1])
@@ -387,14 +454,15 @@ def test_the_file_system_s_own_errors_pass(extension, tmp_path):
 
 
 def test_without_a_library_the_error_says_what_to_install(tmp_path, monkeypatch):
-    for extension, library, extra in ((".png", "PIL.Image", "images"), (".wav", "soundfile", "audio"),  # noqa: E501
-                                      (".nii", "nibabel", "nifti"), (".dcm", "pydicom", "dicom"),
-                                      (".parquet", "pyarrow", "parquet")):  # fmt: skip
+    needed = {".png": ("PIL.Image", "images"), ".wav": ("soundfile", "audio"),
+              ".nii": ("nibabel", "nifti"), ".dcm": ("pydicom", "dicom"),
+              ".parquet": ("pyarrow", "parquet"), ".mkv": ("av", "video")}  # fmt: skip
+    for extension, (library, extra) in needed.items():
         monkeypatch.setitem(sys.modules, library, None)
         path = tmp_path / f"x{extension}"
         path.write_bytes(b"")
         with pytest.raises(StateError, match=rf"pip install 'hangar_git\[{extra}\]'"):
-            load(path)
+            load(path, form_of(np.zeros((2, 2, 3), "u1")))
 
 
 def test_every_built_in_plugin_is_there():

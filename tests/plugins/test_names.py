@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -102,3 +103,22 @@ def test_a_loop_of_links_ends_and_is_named(tmp_path):
     assert {"links to a directory that it lies in", "links to a file that is not there"} == {
         str(error).partition(": ")[2] for error in errors
     }
+
+
+def test_a_directory_that_cannot_be_read_is_named_and_the_others_are_searched(
+    tmp_path, monkeypatch
+):
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    scandir = os.scandir
+
+    def refusing(path):  # root may read all there is
+        if path.name == "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    one, errors = search()
+    assert [str(file.relative) for file in one.find([tmp_path])] == ["b/2.png"]
+    assert [error.filename for error in errors] == [str(tmp_path / "a")]

@@ -237,6 +237,18 @@ def test_arraysets_of_the_same_keys_share_a_coordinate(repo):
         assert opened["key_"].values.tolist() == [1, 2, 10]
 
 
+def test_numpy_makes_an_array_of_an_arrayset(co):
+    assert np.array_equal(np.asarray(co["photos"]), np.stack([photo(i) for i in range(10)]))
+    assert np.asarray(co["labels"], np.float32).tolist() == [float(i) for i in range(10)]
+    assert np.array(co["lines"])[8].tolist() == [8, 8, 0, 0, 0, 0, 0, 0, 0]
+    assert np.asarray(co["empty"]).shape == (0, 3)
+    assert np.asarray(np.from_dlpack(co["digits"][3])).tolist() == np.full((8, 8), 3).tolist()
+    with pytest.raises(ValueError, match="to_arrow"):
+        np.asarray(co["names"])
+    with pytest.raises(ValueError, match="always a copy"):
+        np.array(co["labels"], copy=False)
+
+
 def test_tables_of_arrow_have_keys_and_samples(co):
     pa = pytest.importorskip("pyarrow")
     table = co["digits"].to_arrow()
