@@ -145,9 +145,10 @@ def test_whatever_reports_does_so_in_json(filled):
         assert done.returncode == code, done.stderr
         return json.loads(done.stdout)
 
-    assert told("branch", "list") == {"writer": "master", "branches": ["master"]}
+    main = told("status")["branch"]
+    assert told("branch", "list") == {"writer": main, "branches": [main]}
     filled("branch", "create", "topic")
-    for value, branch in ((7, "topic"), (8, "master")):
+    for value, branch in ((7, "topic"), (8, main)):
         filled("checkout", branch)
         co = Repository(filled.path).checkout(write=True)
         co["images"]["a"] = np.full((2, 3), value, np.uint8)
@@ -167,7 +168,7 @@ def test_whatever_reports_does_so_in_json(filled):
         "a"
     ]
     assert told("reset", "--staged")["dropped"]["arraysets"] == {}
-    assert told("revert", "HEAD^2")["branch"] == "master"
+    assert told("revert", "HEAD^2")["branch"] == main
     assert told("blame", "images", "b") == [{"sample": "b", "commit": first}]
     for command in ("du", "fsck", "gc", "repack", "plugins", "summary", "log", "diff"):
         assert isinstance(told(command), dict), command
