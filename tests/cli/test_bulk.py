@@ -6,11 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
+from processes import wait_for
 
 from hangar_git import Repository
 
@@ -198,7 +198,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(shell, folders, monkeyp
 
 
 SLOW = """
-import time
+import os, pathlib, time
 from hangar_git.external import BasePlugin
 import numpy as np
 
@@ -208,6 +208,7 @@ class Slow(BasePlugin):
 
     def load(self, fpath):
         time.sleep(0.05)
+        pathlib.Path(os.environ["SEEN"], fpath.name).touch()
         return np.full((4, 5, 3), len(fpath.read_text()) % 256, np.uint8), self.sample_name(fpath)
 """
 
@@ -224,20 +225,19 @@ def test_an_interrupted_import_is_gone_on_with(shell, tmp_path, how):
     files.mkdir()
     for number in range(400):
         (files / f"{number:03}.slow").write_text("x" * (number % 200) + "\n" * 4096)
+    seen = tmp_path / "seen"
+    seen.mkdir()
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
-    command = ["git", "hangar", "import", "images", str(files)]
+    more = {"PYTHONPATH": path, "SEEN": str(seen)}
     process = subprocess.Popen(
-        ["git-hangar", *command[2:]], cwd=shell.path, env=shell.environment | {"PYTHONPATH": path},
+        ["git-hangar", "import", "images", str(files)], cwd=shell.path,
+        env=shell.environment | more,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         # A shell's background job ignores SIGINT, and so would this process.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     log = shell.path / ".git" / "hangar" / "imports"
-    deadline = time.monotonic() + 30
-    while not (how == signal.SIGINT or log.exists()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if how == signal.SIGINT:
-        time.sleep(6)
+    wait_for(lambda: len(list(seen.iterdir())) > 60 if how == signal.SIGINT else log.exists())
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)
     if how == signal.SIGINT:
@@ -245,10 +245,10 @@ def test_an_interrupted_import_is_gone_on_with(shell, tmp_path, how):
         assert "--resume" in errors
     staged = len(samples(shell))
     assert 0 < staged < 400
-    again = shell.fails("import", "images", str(files), PYTHONPATH=path)
+    again = shell.fails("import", "images", str(files), **more)
     assert "--resume" in again or "already" in again
     # A run without --resume forgets what was done, but nothing is lost: overwrite takes all.
-    shell("import", "images", str(files), "--overwrite", PYTHONPATH=path)
+    shell("import", "images", str(files), "--overwrite", **more)
     found = samples(shell)
     assert len(found) == 400
     assert found["007"][0, 0, 0] == (7 + 4096) % 256
