@@ -9,7 +9,7 @@ class ArrayViews:
     """Base of arraysets: what array libraries make of them."""
 
     def to_dask(self) -> Any:
-        """All samples as a lazy `dask.array.Array` of shape (n, *shape), in the order of `keys`."""
+        """All samples, in the order of `keys`, as a lazy `dask.array.Array` of shape (n, ...)."""
         from ..views.lazy import to_dask
 
         return to_dask(self)
@@ -21,7 +21,7 @@ class ArrayViews:
         return to_arrow(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        """All samples as one array of shape (n, *shape), in the order of `keys`.
+        """All samples as one array of shape ``(n, *shape)``, in the order of `keys`.
 
         Shapes that vary are filled with zeros up to the largest.
         """

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from ..errors import AlreadyExistsError
 from ..records.gitrepo import GitRepository
 from ..store.store import Store
 from .initializing import is_initialized, remove_data
 from .opened import OpenedRepository
-from .remotes import Remotes
+
+if TYPE_CHECKING:
+    from .remotes import Remotes
 
 
 class WithRemotes(OpenedRepository):
@@ -18,6 +21,8 @@ class WithRemotes(OpenedRepository):
     @property
     def remote(self) -> Remotes:
         """The remotes: add, list and remove them; fetch from them and push to them."""
+        from .remotes import Remotes  # gRPC takes long to import
+
         return Remotes(self._require())
 
     def clone(

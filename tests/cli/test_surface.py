@@ -80,6 +80,17 @@ def test_status_starts_without_heavy_imports(filled):
     assert len(ours) < 40
 
 
+def test_reading_and_committing_import_nothing_of_the_network(filled):
+    code = (
+        "import sys; from hangar_git import Repository; repo = Repository('.');"
+        "co = repo.checkout(write=True); co['images']['c'] = co['images']['a']; co.commit('more');"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=filled.path, capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    assert not {"grpc", "obstore", "asyncio", "google.protobuf"} & set(done.stdout.split())
+
+
 def test_help_lists_commands_with_the_help_that_they_have():
     shown = CliRunner().invoke(cli, ["-h"]).output
     for name, entry in ENTRIES.items():
