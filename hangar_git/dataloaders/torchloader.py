@@ -81,6 +81,7 @@ class SampleBatch(Sequence[dict[str, Any]]):
     def __init__(self, fields: dict[str, Any], n: int) -> None:
         self.fields = fields
         self._n = n
+        self._samples: list[dict[str, Any]] | None = None
 
     def __len__(self) -> int:
         return self._n
@@ -92,6 +93,18 @@ class SampleBatch(Sequence[dict[str, Any]]):
         if not 0 <= index < self._n:
             raise IndexError(index)
         return {name: _tensor(field[index]) for name, field in self.fields.items()}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """All samples, made together; torch's collation asks for them once for each field."""
+        if self._samples is None:
+            columns = [
+                map(_tensor, field) if isinstance(field, list) else field.unbind(0)
+                for field in self.fields.values()
+            ]
+            self._samples = [
+                dict(zip(self.fields, row, strict=True)) for row in zip(*columns, strict=True)
+            ]
+        return iter(self._samples)
 
 
 class TorchStream(BatchDataset, IterableDataset):

@@ -162,11 +162,15 @@ class BulkReader:
         self, container: OpenContainer, places: Sequence[_Place], at: int, digest: Digest
     ) -> dict[tuple[int, int], bytes]:
         """Encoded chunks of the samples from number `at` on, as far as they lie together."""
-        number, start, length, *_ = places[at]
+        number, start, length, _, _, _ = places[at]
         end = start + length
         members = {start: length}
+        last = start
         while (at := at + 1) < len(places):
-            other_number, offset, length, *_ = places[at]
+            other_number, offset, length, _, _, _ = places[at]
+            if offset == last and other_number == number:
+                continue  # neighbours often share a chunk
+            last = offset
             if other_number != number or offset > end + _GAP_BYTES or end - start > _RUN_BYTES:
                 break
             if offset not in members and (number, offset) not in self.reader.chunks:
