@@ -7,6 +7,9 @@ STAMP := $(VENV)/.installed
 # that this never brings CUDA; where pip knows none, those tests are skipped.
 TORCH := torch==2.13.0+cpu
 
+# These fork, or start Ray, which has a gRPC of its own: not in a process that goes on with gRPC.
+FORKING := tests/dataloaders tests/workers
+
 .PHONY: setup demo test fmt lint type bench proto man docs wheel check clean
 
 setup: $(STAMP)
@@ -23,7 +26,8 @@ demo: $(STAMP)
 	$(BIN)/python docs/demo.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(FORKING))
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(FORKING)
 
 fmt: $(STAMP)
 	$(BIN)/ruff check --fix-only --quiet .

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import termios
 import tty
 from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
+
+from ..waiting import readable
 
 _QUESTION = b"\x1b[16t\x1b[c"
 """The size of a character in pixels, and the device's attributes: every terminal answers these."""
@@ -60,7 +61,7 @@ def _asked(terminal: int) -> bytes:
         os.write(terminal, _QUESTION)
         until = monotonic() + _WAIT_S
         while not _ATTRIBUTES.search(answer) and (left := until - monotonic()) > 0:
-            if select.select([terminal], [], [], left)[0]:
+            if readable([terminal], left):
                 answer += os.read(terminal, 1024)
     finally:
         with suppress(termios.error):

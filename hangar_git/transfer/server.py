@@ -18,6 +18,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from ..errors import InvalidInputError, NotFoundError, StateError
+from ..waiting import readable
 from .auth import Right
 from .config import ServerConfig
 from .hosting import Hosting, create_repository, is_repository
@@ -25,7 +26,6 @@ from .jsonlog import log, start_log
 from .metrics import Metrics
 from .samples import SampleStore
 from .service import SERVICE, HangarService
-from .waiting import readable
 
 _KEEPALIVE_MS = 30_000
 

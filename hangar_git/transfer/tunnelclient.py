@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 from ..errors import RemoteConnectionError
+from ..waiting import readable
 from .channel import Connection
 from .proto import hangar_pb2 as pb
 from .sealing import opener
-from .waiting import readable
 
 _CHUNK_BYTES = 1 << 18
 _STILL_HERE_S = 15.0

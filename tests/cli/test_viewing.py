@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import select
 import time
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 
 from hangar_git import Repository
 from hangar_git.cli.terminalquery import Graphics, parsed
+from hangar_git.waiting import readable
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def in_terminal(shell, answer, *arguments):
     written, until, answered = b"", time.monotonic() + 60, False
     try:
         while time.monotonic() < until:
-            if not select.select([terminal], [], [], 0.1)[0]:
+            if not readable([terminal], 0.1):
                 continue
             try:
                 part = os.read(terminal, 65536)
