@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # that this never brings CUDA; where pip knows none, those tests are skipped.
 TORCH := torch==2.13.0+cpu
 
-# These fork, or start Ray, which has a gRPC of its own: not in a process that goes on with gRPC.
+# They fork, and start Ray: in processes of their own, so that what these leave meets no other test.
 FORKING := tests/dataloaders tests/workers
 
 .PHONY: setup demo test fmt lint type bench proto man docs wheel check clean

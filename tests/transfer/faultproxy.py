@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import select
 import socket
 import struct
 import threading
@@ -21,6 +20,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
+
+from hangar_git.waiting import readable
 
 FAULTS = ("cut", "stall", "delay", "throttle", "corrupt")
 _CHUNK = 1 << 16
@@ -83,8 +84,7 @@ class FaultProxy:
 
     def _accept(self) -> None:
         while not self._stopping.is_set():
-            ready, _, _ = select.select([self._listener], [], [], 0.1)
-            if not ready:
+            if not readable([self._listener.fileno()], 0.1):
                 continue
             client, _ = self._listener.accept()
             try:
@@ -116,8 +116,8 @@ class FaultProxy:
         rng = random.Random(f"{fault}")
         try:
             while ends and not self._stopping.is_set():
-                ready, _, _ = select.select(list(ends), [], [], 0.1)
-                for end in ready:
+                ready = readable([end.fileno() for end in ends], 0.1)
+                for end in [end for end in ends if end.fileno() in ready]:
                     other, upstream = ends[end]
                     data = end.recv(_CHUNK)
                     if not data:
