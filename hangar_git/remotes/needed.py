@@ -120,10 +120,7 @@ def needed_by_file(
         if (changed.oid, changed.former) in seen:
             continue  # the same change, picked onto another branch
         seen.add((changed.oid, changed.former))
-        records = _records(git, changed.oid)
-        for former in changed.former:
-            for digest in _records(git, former):
-                records.pop(digest, None)
+        records = _new_records(git, changed)
         if records:
             fromhex = bytes.fromhex
             yield (
@@ -176,7 +173,20 @@ def _parsed(field: bytes, path: bytes) -> Iterator[_Changed]:
     yield _Changed(match[1].decode(), oids[-1], tuple(sorted(former)))
 
 
-def _records(git: GitRepository, oid: bytes) -> dict[bytes, bytes]:
-    """Digest, in hex -> key of each record of a record file."""
-    data = git.read_blob(Oid(hex=oid.decode()))
-    return {digest: key for key, digest in _RECORD.findall(data)}
+def _new_records(git: GitRepository, changed: _Changed) -> dict[bytes, bytes]:
+    """Digest, in hex -> key of each record that stands in no former version of the file."""
+    lines = _lines(git, changed.oid)
+    gone: set[bytes] = set()
+    for former in changed.former:
+        before = _lines(git, former)
+        gone |= before - lines
+        lines -= before
+    # Only lines that differ are parsed. A digest may have moved to another key.
+    records = {digest: key for key, digest in _RECORD.findall(b"\n".join([*lines, b""]))}
+    for _, digest in _RECORD.findall(b"\n".join([*gone, b""])):
+        records.pop(digest, None)
+    return records
+
+
+def _lines(git: GitRepository, oid: bytes) -> set[bytes]:
+    return set(git.read_blob(Oid(hex=oid.decode())).split(b"\n"))
