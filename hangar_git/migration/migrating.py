@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ def migrate(
     return outcome
 
 
-class _Commits:
+class _Commits(ABC):
     """The commits of a migration in the making."""
 
     def __init__(self, plan: Plan, writer: HistoryWriter, reader: SampleReader) -> None:
@@ -125,23 +126,23 @@ class _Commits:
         commit = self._go_on(step, before, edits, step.name)
         return Made(step, commit, counts) if edits is not None else None
 
+    @abstractmethod
     def _base(self, before: Done | None) -> Oid | None:
         """The ``.hangar`` tree that a step's edits are made to."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _go_on(
         self, step: Step, before: Done | None, edits: ArraysetEdits | None, data: str
     ) -> Oid | None:
         """Note the step as done, with a commit of its own if there is to be one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _heads(self) -> list[Oid]:
         """What leads to all commits that were made."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _last(self) -> Oid:
         """The commit that the branch is to be at."""
-        raise NotImplementedError
 
     def _tree_of(self, commit: Oid) -> Oid | None:
         if commit not in self._trees:

@@ -135,8 +135,8 @@ class Source(ABC):
         return content.path is None or content.path.is_file()
 
     def read(self, content: Content) -> bytes:
-        """The bytes of a content without a path."""
-        raise NotImplementedError
+        """The bytes of a content without a path; a source that has such says where they are."""
+        raise AssertionError(f"all contents of {self} have paths, not {content}")
 
     @abstractmethod
     def check(self, content: Content, path: Path) -> None:
